@@ -9,13 +9,10 @@ once, and gives the one BOS.
 
     ModelError
     ├── PromptTooLong         the conversation leaves no room for an answer in the model's window; the row's fault
-    ├── BadAnswer             the model answered, but not with what was asked
-    │   ├── UnparsedAnswer    no option can be read from the text
-    │   ├── TruncatedAnswer   the answer was cut before its verdict
-    │   └── LowMass           the options together hold less probability than asked
     ├── OptionsNotTokens      an option is not one token for this tokenizer; found before the run starts
     └── ModelUnavailable      the engine or server is gone, or did not answer in time
 
+An answer that cannot be read as a verdict is no ModelError: see prompts/reading.py.
 Backends: `engine/backends/`. The scripted one ships for tests and dry runs.
 """
 
@@ -24,16 +21,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import Literal, Protocol
 
 from constitution.faults import CharterError
-
-
-class Message(TypedDict):
-    """One chat turn, as chat templates read it."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
+from prompts.messages import Message
 
 
 class ModelError(CharterError):
@@ -42,22 +33,6 @@ class ModelError(CharterError):
 
 class PromptTooLong(ModelError):
     """The prompt and the tokens asked for do not fit the model's window. Never retried, never truncated."""
-
-
-class BadAnswer(ModelError):
-    """The model answered, and the answer is not what was asked for. Never becomes a label."""
-
-
-class UnparsedAnswer(BadAnswer):
-    """No option can be read from the answer."""
-
-
-class TruncatedAnswer(BadAnswer):
-    """The answer was cut off before it reached its verdict."""
-
-
-class LowMass(BadAnswer):
-    """The options together hold too little of the probability: the model wanted to say something else."""
 
 
 class OptionsNotTokens(ModelError):

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from engine.model import Message
+from prompts.messages import Message
 
 SCHEMA_VERSION = 1
 
