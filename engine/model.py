@@ -88,15 +88,31 @@ class Choice:
         return tuple(weight / total for weight in weights)
 
 
-class Model(Protocol):
-    """What a chain sees of a model. Every method may be called from many coroutines of one event loop."""
+class PromptCounter(Protocol):
+    """The part of a model that needs no weights: what prompts cost and whether verdicts can be read."""
 
     name: str
     """The folder, hub id or served name that was asked for."""
-    revision: str
-    """What identifies the weights: a hub commit, or a content hash of a local folder."""
     context_window: int
     """Prompt and answer together, in tokens."""
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the conversation as this model would be sent it."""
+        ...
+
+    def check_options(self, options: Sequence[str], messages: Sequence[Message] = ()) -> None:
+        """Raises OptionsNotTokens where `choose` could not read these options after `messages`.
+
+        Without messages, the options are tried where a verdict is usually asked: after "The answer is: (".
+        """
+        ...
+
+
+class Model(PromptCounter, Protocol):
+    """What a chain sees of a model. Every method may be called from many coroutines of one event loop."""
+
+    revision: str
+    """What identifies the weights: a hub commit, or a content hash of a local folder."""
 
     async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One completion of the conversation.
@@ -111,14 +127,6 @@ class Model(Protocol):
 
         Raises PromptTooLong, OptionsNotTokens, ModelUnavailable.
         """
-        ...
-
-    def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the conversation as this model would be sent it."""
-        ...
-
-    def check_options(self, options: Sequence[str]) -> None:
-        """Raises OptionsNotTokens where `choose` could not read these options."""
         ...
 
     async def close(self) -> None:
