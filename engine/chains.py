@@ -1,0 +1,390 @@
+"""What happens to one row. A chain is a coroutine over one prompt; it knows models, not machines.
+
+    ReviseChain    respond ► (critique ► revise) × N                        one RevisedRow a prompt
+    CompareChain   respond × n ► for every two: principles × orders ► label  one Comparison a pair
+
+Thousands of these run side by side in the worker that hosts the model (engine/rows.py), so that its batch stays
+full and no step waits for another row. Left out on purpose: retries, storage and Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from constitution import Constitution, Principle, draw_comparison_principles, draw_principle
+from constitution.hashing import content_hash
+from engine.model import Choice, Completion, Model, Sampling
+from engine.records import (
+    Call,
+    Check,
+    Comparison,
+    Critique,
+    Position,
+    Prompt,
+    Response,
+    RevisedRow,
+    Revision,
+    Vote,
+    derived_seed,
+)
+from engine.settings import CompareSettings, ReviseSettings, SamplingSettings
+from prompts import BadAnswer, PromptSet, Rendered, leaks_template, read_choice, read_critique
+from prompts.messages import Message
+from prompts.reading import TruncatedAnswer
+
+
+class Chain(Protocol):
+    """What engine/rows.py runs: all output rows of one prompt, or an exception."""
+
+    async def run(self, prompt: Prompt) -> Sequence[RevisedRow] | Sequence[Comparison]: ...
+
+
+def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answer: Completion | Choice) -> Call:
+    decoded = isinstance(answer, Completion)
+    return Call(
+        step=step,
+        template_hash=rendered.template_hash,
+        model=model.name,
+        revision=model.revision,
+        seed=sampling.seed,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        prompt_tokens=answer.prompt_tokens,
+        cached_tokens=answer.cached_tokens,
+        completion_tokens=answer.completion_tokens if isinstance(answer, Completion) else 0,
+        finish_reason=answer.finish_reason if decoded else "choice",
+    )
+
+
+async def _generate(
+    step: str, model: Model, rendered: Rendered, settings: SamplingSettings, seed: int
+) -> tuple[str, Call]:
+    """The stripped text of one completion, and what it cost."""
+    sampling = settings.sampling(seed, rendered.stop)
+    completion = await model.generate(rendered.messages, sampling)
+    return completion.text.strip(), _call(step, rendered, model, sampling, completion)
+
+
+# A choice decodes nothing: these are what it is recorded as having been drawn with.
+_CHOICE = Sampling(temperature=0.0, max_tokens=1)
+
+
+@dataclass(frozen=True)
+class ReviseChain:
+    """Respond, then N rounds of critique and revision, each under a principle drawn for it (Bai et al. 2022, 3.1).
+
+    Every round sees the whole conversation and the answer as it stands; earlier critiques are dropped.
+    """
+
+    responder: Model
+    critic: Model
+    reviser: Model
+    prompts: PromptSet
+    constitution: Constitution
+    settings: ReviseSettings
+    seed: int
+
+    async def run(self, prompt: Prompt) -> list[RevisedRow]:
+        """One row. Raises what the models raise."""
+        seed = derived_seed(self.seed, prompt.item_id, "respond", 0)
+        rendered = self.prompts.respond(prompt.messages)
+        text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
+        critiques: list[Critique] = []
+        revisions: list[Revision] = []
+        standing = text
+        for number in range(1, self.settings.rounds + 1):
+            critique, revision = await self._round(prompt, standing, number)
+            if critique is not None:
+                critiques.append(critique)
+            revisions.append(revision)
+            # An empty answer cannot be criticised: the one before it goes on standing.
+            standing = revision.text or standing
+            if revision.call is None and self.settings.on_no_fault == "stop":
+                break
+        flags = _answer_flags(standing, [call, *(item.call for item in revisions if item.call)], text, revisions)
+        return [
+            RevisedRow(
+                item_id=prompt.item_id,
+                index=prompt.index,
+                messages=prompt.messages,
+                source=prompt.source,
+                category=prompt.category,
+                vector=prompt.vector,
+                extra=prompt.extra,
+                constitution_hash=self.constitution.hash,
+                response=Response(sample=0, text=text, call=call),
+                critiques=tuple(critiques),
+                revisions=tuple(revisions),
+                final=standing,
+                flags=flags,
+            )
+        ]
+
+    async def _round(self, prompt: Prompt, standing: str, number: int) -> tuple[Critique | None, Revision]:
+        principle = draw_principle(
+            self.constitution, seed=self.seed, item_id=prompt.item_id, round=number, category=prompt.category
+        )
+        critique = await self._criticise(prompt, standing, number, principle) if self.settings.critique else None
+        if critique is not None and critique.finds_fault is False and self.settings.on_no_fault != "revise":
+            return critique, Revision(number, principle.id, principle.hash, standing, changed=False, call=None)
+        rendered = self.prompts.revise(
+            prompt.messages, standing, (critique.text or None) if critique else None, principle.revision or ""
+        )
+        seed = derived_seed(self.seed, prompt.item_id, "revise", number)
+        text, call = await _generate("revise", self.reviser, rendered, self.settings.rewrite, seed)
+        return critique, Revision(number, principle.id, principle.hash, text, changed=text != standing, call=call)
+
+    async def _criticise(self, prompt: Prompt, standing: str, number: int, principle: Principle) -> Critique:
+        rendered = self.prompts.critique(prompt.messages, standing, principle.critique or "")
+        seed = derived_seed(self.seed, prompt.item_id, "critique", number)
+        text, call = await _generate("critique", self.critic, rendered, self.settings.criticise, seed)
+        return Critique(number, principle.id, principle.hash, text, read_critique(text), call)
+
+
+def _answer_flags(standing: str, calls: Sequence[Call], first: str, revisions: Sequence[Revision]) -> tuple[str, ...]:
+    """What is wrong with the answer that stands at the end; METHOD: no-op, empty, truncated, template leak."""
+    maker = calls[0]
+    for revision in revisions:
+        if revision.call is not None and revision.text == standing:
+            maker = revision.call
+    found = {
+        "empty": not standing,
+        "truncated": maker.finish_reason == "length",
+        "template_leak": leaks_template(standing) is not None,
+        "unchanged": bool(revisions) and standing == first,
+    }
+    return tuple(name for name, holds in found.items() if holds)
+
+
+@dataclass(frozen=True)
+class CompareChain:
+    """Sample answers, ask the judge about every two of them, and keep each vote.
+
+    Soft labels are the options' normalised probabilities (Bai et al. 2022, 4.1), averaged over both orders
+    (Lee et al. 2023, 2.2) and then over the drawn principles. What cannot be read is no vote.
+    """
+
+    responder: Model
+    judge: Model
+    prompts: PromptSet
+    constitution: Constitution
+    settings: CompareSettings
+    seed: int
+
+    async def run(self, prompt: Prompt) -> list[Comparison]:
+        """One row for every two samples. Raises what the models raise, PromptTooLong of the judge included."""
+        responses = await asyncio.gather(
+            *(self._respond(prompt, sample) for sample in range(self.settings.samples)),
+        )
+        pairs = itertools.combinations(responses, 2)
+        return list(await asyncio.gather(*(self.compare(prompt, a, b) for a, b in pairs)))
+
+    async def _respond(self, prompt: Prompt, sample: int) -> Response:
+        seed = derived_seed(self.seed, prompt.item_id, "respond", sample)
+        rendered = self.prompts.respond(prompt.messages)
+        text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
+        return Response(sample=sample, text=text, call=call)
+
+    async def compare(self, prompt: Prompt, a: Response, b: Response) -> Comparison:
+        """The labelled pair. The same text twice is not asked about: there is nothing to prefer."""
+        votes: list[Vote] = []
+        checks: list[Check] = []
+        if a.text != b.text:
+            principles = draw_comparison_principles(
+                self.constitution,
+                seed=self.seed,
+                item_id=f"{prompt.item_id}:{a.sample}:{b.sample}",
+                count=self.settings.principles,
+                category=prompt.category,
+            )
+            votes, checks = await asyncio.gather(
+                self._votes(prompt, a, b, principles), self._checks(prompt, a, b, principles)
+            )
+        probability_a, order_consistent = label_of(votes, both_orders=self.settings.both_orders)
+        return Comparison(
+            pair_id=content_hash([prompt.item_id, a.text, b.text]),
+            item_id=prompt.item_id,
+            index=prompt.index,
+            messages=prompt.messages,
+            source=prompt.source,
+            category=prompt.category,
+            vector=prompt.vector,
+            extra=prompt.extra,
+            constitution_hash=self.constitution.hash,
+            response_a=a,
+            response_b=b,
+            votes=tuple(votes),
+            checks=tuple(checks),
+            probability_a=probability_a,
+            order_consistent=order_consistent,
+            status=_status(a.text == b.text, probability_a, self.settings.tie_margin),
+            both_bad=both_bad(checks),
+        )
+
+    async def _votes(self, prompt: Prompt, a: Response, b: Response, principles: Sequence[Principle]) -> list[Vote]:
+        orders: tuple[Position, ...] = ("ab", "ba") if self.settings.both_orders else ("ab",)
+        samples = self.settings.reasoning.samples if self.settings.reasoning else 1
+        return list(
+            await asyncio.gather(
+                *(
+                    self._vote(prompt, a.text, b.text, principle, order, sample)
+                    for principle in principles
+                    for order in orders
+                    for sample in range(samples)
+                )
+            )
+        )
+
+    async def _vote(self, prompt: Prompt, a: str, b: str, principle: Principle, order: Position, sample: int) -> Vote:
+        first, second = (a, b) if order == "ab" else (b, a)
+        question = principle.comparison or ""
+        calls: list[Call] = []
+        reasoning = ""
+        try:
+            if self.settings.reasoning is None:
+                rendered = self.prompts.compare(prompt.messages, first, second, question)
+            else:
+                reasoning, call = await self._reason(prompt, first, second, principle, order, sample)
+                calls.append(call)
+                if call.finish_reason == "length":
+                    raise TruncatedAnswer(f"the reasoning was cut at {call.max_tokens} tokens, before its verdict")
+                rendered = self.prompts.reason_verdict(prompt.messages, first, second, question, reasoning)
+            choice = await self.judge.choose(rendered.messages, rendered.options)
+        except BadAnswer as error:
+            return self._unread(principle, order, error, reasoning, calls)
+        calls.append(_call("compare", rendered, self.judge, _CHOICE, choice))
+        try:
+            verdict = read_choice(choice.log_probabilities, self.settings.min_mass)
+        except BadAnswer as error:
+            return self._unread(principle, order, error, reasoning, calls, choice)
+        probability = verdict.probabilities[0 if order == "ab" else 1]
+        if self.settings.reasoning is not None:
+            low, high = self.settings.reasoning.clamp
+            probability = min(max(probability, low), high)
+        return Vote(
+            principle_id=principle.id,
+            principle_hash=principle.hash,
+            order=order,
+            log_probabilities=choice.log_probabilities,
+            mass=verdict.mass,
+            probability_a=probability,
+            fault="",
+            reasoning=reasoning,
+            calls=tuple(calls),
+        )
+
+    def _unread(
+        self,
+        principle: Principle,
+        order: Position,
+        error: BadAnswer,
+        reasoning: str,
+        calls: Sequence[Call],
+        choice: Choice | None = None,
+    ) -> Vote:
+        return Vote(
+            principle_id=principle.id,
+            principle_hash=principle.hash,
+            order=order,
+            log_probabilities=choice.log_probabilities if choice else (),
+            mass=choice.mass if choice else None,
+            probability_a=None,
+            fault=f"{type(error).__name__}: {error}",
+            reasoning=reasoning,
+            calls=tuple(calls),
+        )
+
+    async def _reason(
+        self, prompt: Prompt, first: str, second: str, principle: Principle, order: Position, sample: int
+    ) -> tuple[str, Call]:
+        assert self.settings.reasoning is not None
+        rendered = self.prompts.reason(prompt.messages, first, second, principle.comparison or "")
+        seed = derived_seed(self.seed, prompt.item_id, "reason", principle.id, order, sample)
+        return await _generate("reason", self.judge, rendered, self.settings.reasoning.sampling, seed)
+
+    async def _checks(self, prompt: Prompt, a: Response, b: Response, principles: Sequence[Principle]) -> list[Check]:
+        if not self.settings.propositions:
+            return []
+        asked = {item.id: item for principle in principles for item in principle.propositions}
+        responses: tuple[tuple[Literal["a", "b"], Response], ...] = (("a", a), ("b", b))
+        return list(
+            await asyncio.gather(
+                *(
+                    self._check(prompt.messages, name, response.text, item.id, item.question, item.bad_answer)
+                    for item in asked.values()
+                    for name, response in responses
+                )
+            )
+        )
+
+    async def _check(
+        self,
+        messages: Sequence[Message],
+        name: Literal["a", "b"],
+        text: str,
+        proposition_id: str,
+        question: str,
+        bad_answer: Literal["yes", "no"],
+    ) -> Check:
+        rendered = self.prompts.proposition(messages, text, question)
+        choice: Choice | None = None
+        call: Call | None = None
+        try:
+            choice = await self.judge.choose(rendered.messages, rendered.options)
+            call = _call("proposition", rendered, self.judge, _CHOICE, choice)
+            verdict = read_choice(choice.log_probabilities, self.settings.min_mass)
+        except BadAnswer as error:
+            known = choice.log_probabilities if choice else ()
+            mass = choice.mass if choice else None
+            return Check(proposition_id, name, known, mass, None, f"{type(error).__name__}: {error}", call)
+        bad = verdict.probabilities[rendered.options.index(bad_answer)]
+        return Check(proposition_id, name, choice.log_probabilities, verdict.mass, bad, "", call)
+
+
+def label_of(votes: Sequence[Vote], *, both_orders: bool) -> tuple[float | None, float | None]:
+    """P(a is better), and the share of principles whose two orders prefer the same response.
+
+    The mean over principles of the mean over orders (of the mean over reasonings). A principle with an order that
+    could not be read is left out, since its position bias would stay in; (None, None) where none is left. The share
+    is None where one order was asked.
+    """
+    by_principle: dict[str, dict[str, list[float | None]]] = {}
+    for vote in votes:
+        by_principle.setdefault(vote.principle_id, {}).setdefault(vote.order, []).append(vote.probability_a)
+    means: list[float] = []
+    agreements: list[bool] = []
+    for orders in by_principle.values():
+        read = [[value for value in values if value is not None] for values in orders.values()]
+        if not all(read) or (both_orders and len(read) < 2):
+            continue
+        by_order = [sum(values) / len(values) for values in read]
+        means.append(sum(by_order) / len(by_order))
+        if len(by_order) == 2:
+            agreements.append((by_order[0] - 0.5) * (by_order[1] - 0.5) > 0)
+    if not means:
+        return None, None
+    return sum(means) / len(means), sum(agreements) / len(agreements) if agreements else None
+
+
+def _status(
+    identical: bool, probability_a: float | None, tie_margin: float
+) -> Literal["decided", "tie", "undecided", "identical"]:
+    if identical:
+        return "identical"
+    if probability_a is None:
+        return "undecided"
+    return "tie" if abs(probability_a - 0.5) <= tie_margin else "decided"
+
+
+def both_bad(checks: Sequence[Check]) -> bool | None:
+    """Whether a proposition speaks against each of the two responses; None where either was not read at all."""
+    worst: dict[str, float] = {}
+    for check in checks:
+        if check.bad is not None:
+            worst[check.response] = max(worst.get(check.response, 0.0), check.bad)
+    return min(worst.values()) > 0.5 if len(worst) == 2 else None

@@ -1,0 +1,140 @@
+"""Where models run when a stage uses several: one in the worker itself, the others in their own Ray actors.
+
+    worker process                     actor a replica
+    ┌──────────────────────────┐       ┌────────────────┐
+    │ chain ─► Model (own GPU)  │──────►│ HostedModel     │   RemoteModel sends each call to the least busy replica
+    │       └► RemoteModel      │       │  └► Model       │
+    └──────────────────────────┘       └────────────────┘
+
+A server or a script needs no actor: every worker talks to it directly. An actor whose engine died ends itself; Ray
+starts it again and repeats the calls it had.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from engine.backends.opening import open_model, open_tokenizer
+from engine.backends.spec import ModelSpec
+from engine.model import Choice, Completion, ModelUnavailable, PromptCounter, Sampling
+from prompts.messages import Message
+
+CALLS_AT_ONCE = 1_000
+CALL_REPEATS = 3  # after the actor that had the call died
+
+
+def has_engine(spec: ModelSpec) -> bool:
+    """Whether the model's weights are held by the process that opens it."""
+    return spec.backend in ("vllm", "transformers")
+
+
+def resources(spec: ModelSpec) -> dict[str, float]:
+    """What one copy of the model asks of Ray, as actor options."""
+    if not has_engine(spec):
+        return {"num_cpus": spec.cpus, "num_gpus": 0}
+    gpus = spec.gpus
+    if gpus is None:
+        gpus = float(spec.tensor_parallel) if ray.cluster_resources().get("GPU", 0) > 0 else 0.0
+    return {"num_cpus": spec.cpus, "num_gpus": gpus}
+
+
+class HostedModel:
+    """A model in an actor of its own."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._model: Any = None
+
+    async def start(self) -> dict[str, Any]:
+        """Opens the engine; what a RemoteModel needs to know of it."""
+        if self._model is None:
+            self._model = await open_model(self._spec)
+        return {"revision": self._model.revision, "context_window": self._model.context_window}
+
+    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """As Model.generate."""
+        return await self._call("generate", messages, sampling)  # type: ignore[no-any-return]
+
+    async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:
+        """As Model.choose."""
+        return await self._call("choose", messages, options)  # type: ignore[no-any-return]
+
+    async def _call(self, verb: str, *arguments: object) -> Any:
+        await self.start()
+        try:
+            return await getattr(self._model, verb)(*arguments)
+        except ModelUnavailable:
+            os._exit(1)
+
+
+@dataclass
+class RemoteModel:
+    """The Model that its replicas serve. Made by the driver, used by the workers."""
+
+    spec: ModelSpec
+    replicas: list[Any]
+    revision: str
+    context_window: int
+    name: str = ""
+    _busy: list[int] = field(default_factory=list)
+    _counter: PromptCounter | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.spec.model
+        self._busy = [0] * len(self.replicas)
+
+    async def _call(self, verb: str, *arguments: object) -> Any:
+        place = min(range(len(self._busy)), key=self._busy.__getitem__)
+        self._busy[place] += 1
+        try:
+            return await getattr(self.replicas[place], verb).remote(*arguments)
+        except RayActorError as error:
+            raise ModelUnavailable(f"{self.name}: its actor died: {error}") from None
+        finally:
+            self._busy[place] -= 1
+
+    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """As Model.generate."""
+        return await self._call("generate", messages, sampling)  # type: ignore[no-any-return]
+
+    async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:
+        """As Model.choose."""
+        return await self._call("choose", messages, options)  # type: ignore[no-any-return]
+
+    @property
+    def counter(self) -> PromptCounter:
+        """The tokenizer, loaded here when it is first needed."""
+        if self._counter is None:
+            self._counter = open_tokenizer(self.spec)
+        return self._counter
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """As Model.count_tokens."""
+        return self.counter.count_tokens(messages)
+
+    def check_options(self, options: Sequence[str]) -> None:
+        """As Model.check_options."""
+        self.counter.check_options(options)
+
+    async def close(self) -> None:
+        """The driver ends the replicas; a worker has nothing to free."""
+
+
+def host(spec: ModelSpec) -> RemoteModel:
+    """Starts the replicas of a model and waits until each answers. Raises what opening the model raises."""
+    replicas = spec.replicas if isinstance(spec.replicas, int) else spec.replicas[1]
+    options = {**resources(spec), "max_restarts": -1, "max_task_retries": CALL_REPEATS}
+    actors = [
+        ray.remote(HostedModel).options(max_concurrency=CALLS_AT_ONCE, **options).remote(spec) for _ in range(replicas)
+    ]
+    try:
+        started = ray.get([actor.start.remote() for actor in actors])
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    return RemoteModel(spec=spec, replicas=actors, **started[0])

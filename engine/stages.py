@@ -1,0 +1,203 @@
+"""A stage on Ray: prompts in, one worker a model copy, finished rows on disk.
+
+    prompts.parquet ─► drop what is finished ─► blocks of rows_per_batch ─► StageWorker × replicas ─► receipts ─► driver
+                                                                             │  engine, chain, window
+                                                                             ├─► parts in the run folder
+                                                                             └─► tallies ─► Board ─► progress
+
+Ray Data moves the blocks, holds them back while workers are full, and repeats those of a dead worker. Rows never
+come back to the driver: workers write them. Left out on purpose: what happens to a row (engine/chains.py,
+engine/rows.py) and what is on disk (engine/storage.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from constitution import Constitution
+from engine.backends.opening import open_model
+from engine.backends.spec import ModelSpec
+from engine.chains import Chain, CompareChain, ReviseChain
+from engine.hosting import RemoteModel, has_engine, host, resources
+from engine.model import Model, ModelUnavailable
+from engine.records import Prompt, from_row
+from engine.rows import RowRunner, Tally
+from engine.settings import CompareSettings, ReviseSettings, StageSettings
+from engine.storage import StageStore
+from prompts import PromptSet
+
+ROLES = {ReviseSettings: ("responder", "critic", "reviser"), CompareSettings: ("responder", "judge")}
+"""The roles of a stage. The model of the first one runs in the workers."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Everything a worker needs to know. Crosses Ray."""
+
+    store: StageStore
+    settings: ReviseSettings | CompareSettings
+    models: Mapping[str, ModelSpec]
+    """By role."""
+    constitution: Constitution
+    prompts: PromptSet
+    rows: StageSettings
+    seed: int
+
+    def chain(self, models: Mapping[str, Model]) -> Chain:
+        """The chain over opened models, by role."""
+        shared = {"prompts": self.prompts, "constitution": self.constitution, "seed": self.seed}
+        roles = {role: models[role] for role in ROLES[type(self.settings)]}
+        if isinstance(self.settings, ReviseSettings):
+            return ReviseChain(**roles, **shared, settings=self.settings)  # type: ignore[arg-type]
+        return CompareChain(**roles, **shared, settings=self.settings)  # type: ignore[arg-type]
+
+
+class StageWorker:
+    """The actor that hosts an engine and runs chains beside it."""
+
+    def __init__(self, plan: StagePlan, remote: Mapping[str, RemoteModel], board: Any) -> None:
+        self._plan = plan
+        self._remote = remote
+        self._board = board
+        self._starting = asyncio.Lock()
+        self._runner: RowRunner | None = None
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """A receipt for a batch of prompts: every row of it is on disk, or set aside."""
+        async with self._starting:
+            if self._runner is None:
+                self._runner = await self._start()
+        prompts = [from_row(Prompt, row) for row in batch.to_pylist()]
+        try:
+            done = await self._runner.run(prompts)
+        except ModelUnavailable as error:
+            if has_engine(self._plan.models[ROLES[type(self._plan.settings)][0]]):
+                print(f"the engine is gone, the worker ends and starts again: {error}", file=sys.stderr, flush=True)
+                os._exit(1)
+            raise
+        return pa.table({"prompts": [done]})
+
+    async def _start(self) -> RowRunner:
+        opened: dict[ModelSpec, Model] = {}
+        models: dict[str, Model] = {}
+        for role in ROLES[type(self._plan.settings)]:
+            spec = self._plan.models[role]
+            if role in self._remote:
+                models[role] = self._remote[role]
+            else:
+                if spec not in opened:
+                    opened[spec] = await open_model(spec)
+                models[role] = opened[spec]
+        probe = list({id(model): model for model in models.values()}.values())
+        return RowRunner(self._plan.chain(models), self._plan.store, self._plan.rows, probe, self._report)
+
+    def _report(self, tally: Tally) -> None:
+        self._board.add.remote(tally)
+
+
+@dataclass
+class Board:
+    """What the workers have done, summed: a Ray actor that the driver looks at."""
+
+    total: Tally = field(default_factory=Tally)
+
+    def add(self, tally: Tally) -> None:
+        """Takes a worker's report."""
+        self.total.add(tally)
+
+    def read(self) -> Tally:
+        """The sums so far."""
+        return self.total
+
+
+def _drop_finished(block: pa.Table, done: Any) -> pa.Table:
+    return block.filter(pc.invert(pc.is_in(block["item_id"], value_set=ray.get(done[0]))))
+
+
+def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, int], Any]) -> dict[str, int]:
+    """Runs what is left of a stage and seals it. Returns its counts: rows, items, failed.
+
+    `watch(board, finished, total)` is a context manager that shows the progress. Ray must be started. Raises what
+    opening a model raises, and ModelUnavailable where a server is gone; what is finished stays.
+    """
+    plan.store.clear_attempts()
+    finished = plan.store.finished()
+    total = sum(table.num_rows for table in prompts.tables(["item_id"]))
+    waiting = total - len(finished)
+    if waiting > 0:
+        board = ray.remote(Board).options(num_cpus=0).remote()
+        with watch(board, len(finished), total):
+            _consume(plan, prompts, finished, waiting, board)
+    elif plan.store.is_sealed:
+        marker = plan.store.folder.read_json("_SEALED.json")
+        return {name: int(marker[name]) for name in ("rows", "items", "failed")}
+    return plan.store.seal()
+
+
+def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
+    quiet_ray_data()
+    roles = ROLES[type(plan.settings)]
+    own = plan.models[roles[0]]
+    others = {plan.models[role] for role in roles if plan.models[role] != own and has_engine(plan.models[role])}
+    hosted = {spec: host(spec) for spec in others}
+    remote = {role: hosted[plan.models[role]] for role in roles if plan.models[role] in hosted}
+    low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
+    # Small runs are cut finer, so that every worker gets some and finished rows are reported early.
+    rows = max(1, min(plan.rows.rows_per_batch, math.ceil(waiting / (4 * high))))
+    batches = math.ceil(plan.rows.rows_in_flight / rows) + 1  # one more waits, so that the window never runs dry
+    data = ray.data.read_parquet(prompts.sealed_paths, filesystem=prompts.folder.filesystem)
+    if finished:
+        # In a list, since Ray would resolve a bare reference once for every task.
+        done = [ray.put(pa.array(sorted(finished), pa.string()))]
+        data = data.map_batches(_drop_finished, batch_format="pyarrow", batch_size=None, fn_kwargs={"done": done})
+    data = data.repartition(target_num_rows_per_block=rows).map_batches(
+        StageWorker,
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=low,
+            max_size=high,
+            max_tasks_in_flight_per_actor=batches + 2,
+            max_concurrent_calls_per_actor=batches,
+        ),
+        fn_constructor_kwargs={"plan": plan, "remote": remote, "board": board},
+        **resources(own),
+    )
+    try:
+        for _ in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            pass
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from None
+    finally:
+        for model in hosted.values():
+            for actor in model.replicas:
+                ray.kill(actor)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the worker raised, out of Ray's wrappings."""
+    while True:
+        inner = getattr(error, "cause", None) or error.__cause__
+        if inner is None or inner is error:
+            return error
+        error = inner
+
+
+def quiet_ray_data() -> None:
+    """One reporter speaks on the driver, ours."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,330 @@
+"""A run folder: what is finished stays finished.
+
+    runs/name/
+      recipe.yaml constitution.yaml manifest.json events.jsonl cost.json
+      stages/01_prompts/part-*.parquet _SEALED.json      one Parquet data set a stage, in input order
+      stages/02_revise/_unsealed/…                       parts of a stage that is still running
+      failed/02_revise/part-*.parquet                    rows set aside, with their errors
+      data/revisions/ data/preferences/                  what trainers read
+
+While a stage runs, workers write small parts: each appears whole or not at all. A part's name holds the key of the
+batch it came from, so that a batch tried again finds what it had finished. `seal` rewrites them in input order,
+writes the marker, and only then deletes them: a kill at any point loses nothing, and a sealed stage holds no item
+twice, whoever wrote it twice.
+
+Paths may be any Arrow or fsspec file system. Left out on purpose: locking on object stores, which have none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from constitution.faults import CharterError
+from engine.records import FailedRow, arrow_schema, as_table
+
+ROWS_PER_SEALED_PART = 5_000
+
+
+class StorageError(CharterError):
+    """A run folder is damaged or cannot be written; the message names the path."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on any file system. Crosses Ray as its location alone."""
+
+    location: str
+
+    @cached_property
+    def _opened(self) -> tuple[pa.fs.FileSystem, str]:
+        if "://" not in self.location:
+            return pa.fs.LocalFileSystem(), str(Path(self.location).absolute())
+        try:
+            return pa.fs.FileSystem.from_uri(self.location)
+        except pa.ArrowInvalid:
+            import fsspec
+
+            filesystem, root = fsspec.core.url_to_fs(self.location)
+            return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), root
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"location": self.location}
+
+    @property
+    def filesystem(self) -> pa.fs.FileSystem:
+        """The Arrow file system that holds the folder."""
+        return self._opened[0]
+
+    def path(self, name: str = "") -> str:
+        """A name in the folder as a path of its file system."""
+        return posixpath.join(self._opened[1], name) if name else self._opened[1]
+
+    def child(self, name: str) -> Folder:
+        """A folder in the folder."""
+        return Folder(posixpath.join(self.location, name))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether plain files and locks can be used."""
+        return isinstance(self.filesystem, pa.fs.LocalFileSystem)
+
+    def exists(self, name: str = "") -> bool:
+        """Whether there is a file or folder of that name."""
+        return bool(self.filesystem.get_file_info(self.path(name)).type != pa.fs.FileType.NotFound)
+
+    def names(self, under: str = "", suffix: str = "") -> list[str]:
+        """Files below a folder, as sorted names relative to it."""
+        selector = pa.fs.FileSelector(self.path(under), recursive=True, allow_not_found=True)
+        root = self.path(under).rstrip("/") + "/"
+        found = self.filesystem.get_file_info(selector)
+        files = [info.path for info in found if info.type == pa.fs.FileType.File and info.path.endswith(suffix)]
+        return sorted(path.removeprefix(root) for path in files)
+
+    def write(self, name: str, data: bytes | pa.Buffer) -> None:
+        """The file appears whole or not at all, and has reached the disk when this returns."""
+        path = self.path(name)
+        if not self.is_local:  # object stores make an object visible when its stream closes
+            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            with self.filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(f"{path}.{os.getpid()}.tmp")
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def read(self, name: str) -> bytes:
+        """The whole file. Raises StorageError where there is none."""
+        try:
+            with self.filesystem.open_input_stream(self.path(name), compression=None) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            raise StorageError(f"{self.path(name)}: cannot be read: {error}") from error
+
+    def write_json(self, name: str, value: object) -> None:
+        """A JSON file, readable by people."""
+        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+
+    def read_json(self, name: str) -> Any:
+        """The value of a JSON file. Raises StorageError where it is damaged."""
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise StorageError(f"{self.path(name)}: is no JSON: {error}") from error
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """A Parquet file."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write(name, sink.getvalue())
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file. Raises StorageError where it is damaged."""
+        try:
+            return pq.read_table(self.path(name), columns=columns, filesystem=self.filesystem, partitioning=None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StorageError(f"{self.path(name)}: cannot be read as Parquet: {error}") from error
+
+    def delete(self, name: str) -> None:
+        """Removes a file or a folder, if it is there."""
+        kind = self.filesystem.get_file_info(self.path(name)).type
+        if kind == pa.fs.FileType.Directory:
+            self.filesystem.delete_dir(self.path(name))
+        elif kind == pa.fs.FileType.File:
+            self.filesystem.delete_file(self.path(name))
+
+
+@dataclass(frozen=True)
+class StageStore:
+    """The rows of one stage: parts while it runs, a sealed data set afterwards. `record` is the row's class."""
+
+    run: Folder
+    name: str
+    record: type[Any]
+
+    @property
+    def folder(self) -> Folder:
+        """Where the rows are."""
+        return self.run.child(f"stages/{self.name}")
+
+    @property
+    def failed_folder(self) -> Folder:
+        """Where the rows set aside are."""
+        return self.run.child(f"failed/{self.name}")
+
+    # While the stage runs -------------------------------------------------------------------------------------------
+
+    def write_part(self, key: str, number: int, rows: Sequence[Any], failed: Sequence[FailedRow]) -> None:
+        """Makes finished items durable. `key` names their batch, `number` counts its parts from 0."""
+        if failed:
+            self._write_unsealed("failed", key, number, as_table(failed, FailedRow))
+        if rows:
+            self._write_unsealed("rows", key, number, as_table(rows, self.record))
+
+    def _write_unsealed(self, kind: str, key: str, number: int, table: pa.Table) -> None:
+        self.folder.write_table(f"_unsealed/{kind}/{key[:2]}/{key}-{number:04d}.parquet", table)
+
+    def finished_in(self, key: str) -> tuple[set[str], int]:
+        """The item ids that earlier tries of a batch finished, and the number of its next part."""
+        done: set[str] = set()
+        number = 0
+        for kind in ("rows", "failed"):
+            place = f"_unsealed/{kind}/{key[:2]}"
+            for name in self.folder.names(place, ".parquet"):
+                if name.startswith(f"{key}-"):
+                    done.update(self._item_ids(f"{place}/{name}"))
+                    number = max(number, int(name.removesuffix(".parquet").rpartition("-")[2]) + 1)
+        return done, number
+
+    def _item_ids(self, name: str) -> list[str]:
+        ids: list[str] = self.folder.read_table(name, columns=["item_id"])["item_id"].to_pylist()
+        return ids
+
+    # Between runs ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the stage has ended."""
+        return self.folder.exists("_SEALED.json")
+
+    def finished(self) -> set[str]:
+        """Item ids that need no work: with rows, or set aside. A damaged part is moved away and its items redone."""
+        done: set[str] = set()
+        for kind in ("rows", "failed"):
+            for name in self.folder.names(f"_unsealed/{kind}", ".parquet"):
+                place = f"_unsealed/{kind}/{name}"
+                try:
+                    done.update(self._item_ids(place))
+                except StorageError:
+                    self.folder.write(f"_damaged/{posixpath.basename(name)}", self.folder.read(place))
+                    self.folder.delete(place)
+        for table in self._sealed_tables(["item_id"]):
+            done.update(table["item_id"].to_pylist())
+        done.update(row["item_id"] for row in self.failures(sealed_only=True))
+        return done
+
+    def reopen(self, *, without_failures: bool) -> None:
+        """Lets a sealed stage take more rows; `without_failures` gives the rows set aside another chance."""
+        if without_failures:
+            self.failed_folder.delete("")
+            self.folder.delete("_unsealed/failed")
+
+    def clear_attempts(self) -> None:
+        """Forgets what the workers of a stopped run were trying."""
+        self.folder.delete("_unsealed/attempts")
+
+    # Sealing --------------------------------------------------------------------------------------------------------
+
+    def seal(self) -> dict[str, int]:
+        """Rewrites the parts in input order and marks the stage as ended. Returns its counts.
+
+        An item that two workers wrote (a node thought dead that was not) keeps the rows of one of them.
+        """
+        marker = self.folder.read_json("_SEALED.json") if self.is_sealed else {"generation": 0, "parts": []}
+        parts: list[str] = list(marker["parts"])
+        parts += [f"_unsealed/rows/{name}" for name in self.folder.names("_unsealed/rows", ".parquet")]
+        generation = int(marker["generation"]) + 1
+        written: list[str] = []
+        rows, items = 0, set[str]()
+        for number, table in enumerate(self._in_order(parts)):
+            name = f"part-{generation}-{number:05d}.parquet"
+            self.folder.write_table(name, table)
+            written.append(name)
+            rows += table.num_rows
+            items.update(table["item_id"].to_pylist())
+        failed = self._seal_failures(items)
+        counts = {"rows": rows, "items": len(items), "failed": failed}
+        self.folder.write_json("_SEALED.json", {**counts, "generation": generation, "parts": written})
+        for name in self.folder.names(suffix=".parquet"):
+            if "/" not in name and name not in written:
+                self.folder.delete(name)
+        self.folder.delete("_unsealed")
+        return counts
+
+    def _seal_failures(self, items: set[str]) -> int:
+        rows = {row["item_id"]: row for row in self.failures() if row["item_id"] not in items}
+        ordered = sorted(rows.values(), key=lambda row: row["index"])
+        if ordered:
+            table = pa.Table.from_pylist(ordered, schema=arrow_schema(FailedRow))
+            self.failed_folder.write_table("part-00000.parquet", table)
+        else:
+            self.failed_folder.delete("part-00000.parquet")
+        return len(ordered)
+
+    def _in_order(self, parts: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of the parts sorted by input place, each item from one part, a bounded number at a time."""
+        owners: dict[str, int] = {}
+        places: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        for part_number, part in enumerate(parts):
+            keys = self.folder.read_table(part, columns=["item_id", "index"])
+            ids = keys["item_id"].to_pylist()
+            mine = [row for row, item in enumerate(ids) if owners.setdefault(item, part_number) == part_number]
+            index = keys["index"].to_numpy()[mine]
+            places.append(np.column_stack([index, np.full(len(mine), part_number), np.array(mine, dtype=np.int64)]))
+        if not places:
+            return
+        every = np.concatenate(places).astype(np.int64)
+        every = every[np.lexsort((every[:, 2], every[:, 1], every[:, 0]))]
+        for start in range(0, len(every), ROWS_PER_SEALED_PART):
+            yield self._gather(parts, every[start : start + ROWS_PER_SEALED_PART])
+
+    def _gather(self, parts: Sequence[str], places: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Table:
+        """The rows at (input place, part, row in part), in that order."""
+        tables: list[pa.Table] = []
+        positions: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        for part_number in np.unique(places[:, 1]):
+            wanted = np.flatnonzero(places[:, 1] == part_number)
+            tables.append(self.folder.read_table(parts[part_number]).take(places[wanted, 2]))
+            positions.append(wanted)
+        return pa.concat_tables(tables).take(np.argsort(np.concatenate(positions))).combine_chunks()
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    @property
+    def sealed_paths(self) -> list[str]:
+        """The Parquet files of a sealed stage, as paths of its file system, in input order."""
+        return [self.folder.path(name) for name in self.folder.read_json("_SEALED.json")["parts"]]
+
+    def _sealed_tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        if self.is_sealed:
+            for name in self.folder.read_json("_SEALED.json")["parts"]:
+                yield self.folder.read_table(name, columns)
+
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The finished rows, a part at a time: those of a sealed stage in input order, then those not yet sealed."""
+        yield from self._sealed_tables(columns)
+        for name in self.folder.names("_unsealed/rows", ".parquet"):
+            yield self.folder.read_table(f"_unsealed/rows/{name}", columns)
+
+    def failures(self, *, sealed_only: bool = False) -> Iterator[dict[str, Any]]:
+        """The rows set aside, as dicts with FailedRow's columns."""
+        for name in self.failed_folder.names(suffix=".parquet"):
+            yield from self.failed_folder.read_table(name).to_pylist()
+        if not sealed_only:
+            for name in self.folder.names("_unsealed/failed", ".parquet"):
+                yield from self.folder.read_table(f"_unsealed/failed/{name}").to_pylist()
+
+
+def write_sealed(store: StageStore, batches: Iterable[Sequence[Any]]) -> dict[str, int]:
+    """Writes a stage that is made in one go, such as the prompts: batches of records in input order."""
+    for number, batch in enumerate(batches):
+        store.write_part(f"{number:08d}", 0, batch, [])
+    return store.seal()
