@@ -9,6 +9,7 @@ once, and gives the one BOS.
 
     ModelError
     ├── PromptTooLong         the conversation leaves no room for an answer in the model's window; the row's fault
+    ├── TemplateRefused       the model's chat template does not take such a conversation; the row's fault
     ├── OptionsNotTokens      an option is not one token for this tokenizer; found before the run starts
     └── ModelUnavailable      the engine or server is gone, or did not answer in time
 
@@ -33,6 +34,10 @@ class ModelError(CharterError):
 
 class PromptTooLong(ModelError):
     """The prompt and the tokens asked for do not fit the model's window. Never retried, never truncated."""
+
+
+class TemplateRefused(ModelError):
+    """The chat template refuses the conversation: a role it does not know, or roles out of order. Never retried."""
 
 
 class OptionsNotTokens(ModelError):
@@ -117,15 +122,15 @@ class Model(PromptCounter, Protocol):
     async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One completion of the conversation.
 
-        Raises PromptTooLong where prompt tokens + `sampling.max_tokens` exceed the window, ModelUnavailable
-        where the engine is gone.
+        Raises PromptTooLong where prompt tokens + `sampling.max_tokens` exceed the window, TemplateRefused where
+        the chat template does not take the messages, ModelUnavailable where the engine is gone.
         """
         ...
 
     async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:
         """The log-probability of each option as the next token. One prefill, nothing decoded.
 
-        Raises PromptTooLong, OptionsNotTokens, ModelUnavailable.
+        Raises PromptTooLong, TemplateRefused, OptionsNotTokens, ModelUnavailable.
         """
         ...
 

@@ -27,14 +27,23 @@ INSTALL = {
 """How to get the package that a backend needs."""
 PACKAGES = {"vllm": "vllm", "transformers": "transformers", "openai": "httpx"}
 
-_EVERYWHERE = {"backend", "model", "context_window", "price"}
-_LOCAL = _EVERYWHERE | {"revision", "tokenizer", "chat_template", "dtype", "trust_remote_code"}
+_EVERYWHERE = {"backend", "model", "context_window", "price", "replicas", "gpus", "cpus"}
+_LOCAL = _EVERYWHERE | {"revision", "tokenizer", "chat_template", "template_options", "dtype", "trust_remote_code"}
 FIELDS: dict[str, set[str]] = {
     "vllm": _LOCAL
     | {"tensor_parallel", "gpu_memory_utilization", "quantization", "enforce_eager", "load_format", "engine_args"},
     "transformers": _LOCAL | {"batch_size", "device"},
     "openai": _EVERYWHERE
-    | {"revision", "tokenizer", "chat_template", "base_url", "api_key_env", "max_concurrency", "timeout"}
+    | {
+        "revision",
+        "tokenizer",
+        "chat_template",
+        "template_options",
+        "base_url",
+        "api_key_env",
+        "max_concurrency",
+        "timeout",
+    }
     | {"retries", "prefill"},
     "scripted": _EVERYWHERE,
 }

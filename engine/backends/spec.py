@@ -49,6 +49,8 @@ class ModelSpec(BaseModel):
     """Folder or hub id of the tokenizer where it is not with the model; for a server it makes token counts exact."""
     chat_template: str | None = None
     """A Jinja file that replaces the tokenizer's own chat template."""
+    template_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further variables of the chat template, such as `enable_thinking: false`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the weights. `auto` is the checkpoint's own on a GPU and float32 with transformers on a CPU."""
     context_window: PositiveInt | None = None
@@ -83,5 +85,11 @@ class ModelSpec(BaseModel):
     """Run Python code that comes with a hub model. Only for code that you have read."""
     engine_args: dict[str, JsonValue] = Field(default_factory=dict)
     """vLLM: further engine arguments by their own names, such as `max_num_seqs` or `max_num_batched_tokens`."""
+    replicas: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
+    """Copies of the model on the cluster: a number, or [fewest, most] to follow the load."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs for one copy, fractions allowed; `tensor_parallel` where the cluster has GPUs, where it is not given."""
+    cpus: float = Field(default=1, ge=0)
+    """CPU cores set aside for one copy."""
     price: Price | None = None
     """What tokens cost, for the estimate before a run and the bill after it."""

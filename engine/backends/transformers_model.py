@@ -1,0 +1,345 @@
+"""The transformers backend: no server and no extra package, for small models and for machines without vLLM.
+
+    coroutines ──jobs──► waiting ──prefill──► rows ──one token a turn──► done ──futures──► coroutines
+                                      ▲                    │
+                                      └── free places ◄────┘
+
+One thread owns the model. Each turn it answers a group of verdicts (one prefill, what they share computed once),
+fills the free places of the decoding batch with waiting prompts, and decodes one token for every row. A row that is
+done leaves at once, so that short answers do not wait for long ones. Out of memory halves the batch.
+
+For decoder-only models with full or sliding-window attention; others belong to vLLM.
+"""
+
+# ruff: noqa: N803, N806 - tensors are named by their axes
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tokenizers.decoders import DecodeStream
+
+from constitution.faults import BadInput, Fault
+from engine.backends.chat import Chat, open_chat
+from engine.backends.folder import weights_folder
+from engine.backends.key_values import Prefixes, Rows, draw, forward, plan, prefill
+from engine.backends.spec import ModelSpec
+from engine.model import Choice, Completion, ModelUnavailable, Sampling
+from prompts.messages import Message
+
+GATHER = 0.002
+"""Seconds an idle model waits after the first request for others to batch it with."""
+LOOK_AHEAD = 8
+"""Batches' worth of waiting verdicts that are looked through for common prefixes."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One request on its way. `option_ids` is empty for a completion."""
+
+    prompt: list[int]
+    sampling: Sampling
+    option_ids: list[int]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+    def deliver(self, result: Completion | Choice | BaseException) -> None:
+        """Hands the result to the waiting coroutine; nobody waits any more where its loop is closed."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._settle, result)
+
+    def _settle(self, result: Completion | Choice | BaseException) -> None:
+        if self.future.done():
+            return
+        if isinstance(result, BaseException):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """A completion being decoded."""
+
+    job: Job
+    cached: int
+    chance: random.Random
+    stream: DecodeStream
+    tokens: list[int] = field(default_factory=list)
+    text: str = ""
+
+    @classmethod
+    def of(cls, job: Job, cached: int) -> Row:
+        """A row before its first token."""
+        stream = DecodeStream(ids=job.prompt, skip_special_tokens=True)
+        return cls(job, cached, random.Random(job.sampling.seed), stream)  # noqa: S311 - meant to be repeatable
+
+    def take(self, token: int, chat: Chat, ends: frozenset[int]) -> Completion | None:
+        """Adds a token; the completion where it is the last one."""
+        self.tokens.append(token)
+        if token in ends:
+            return self._finished("stop")
+        piece = self.stream.step(chat.backend, token) or ""
+        self.text += piece
+        longest = max(map(len, self.job.sampling.stop), default=0)
+        start = max(0, len(self.text) - len(piece) - longest)
+        places = [place for stop in self.job.sampling.stop if (place := self.text.find(stop, start)) >= 0]
+        if piece and places:
+            self.text = self.text[: min(places)]
+            return self._finished("stop")
+        return self._finished("length") if len(self.tokens) >= self.job.sampling.max_tokens else None
+
+    def _finished(self, reason: Any) -> Completion:
+        return Completion(self.text, reason, len(self.job.prompt), len(self.tokens), self.cached)
+
+
+class Worker(threading.Thread):
+    """The thread that owns the model."""
+
+    def __init__(self, model: Any, chat: Chat, ends: frozenset[int], batch_size: int) -> None:
+        super().__init__(name="transformers-model", daemon=True)
+        self.model, self.chat, self.ends, self.batch_size = model, chat, ends, batch_size
+        self.device = model.device
+        self.waiting: deque[Job] = deque()
+        self.questions: deque[Job] = deque()
+        self.rows: list[Row] = []
+        self.batch: Rows | None = None
+        self.prefixes = Prefixes()
+        self.stopped = False
+        self.arrived = threading.Condition()
+
+    def submit(self, job: Job) -> None:
+        """Queues a job. Raises ModelUnavailable where the model is closed."""
+        with self.arrived:
+            if self.stopped:
+                raise ModelUnavailable(f"{self.chat.name!r} is closed")
+            (self.questions if job.option_ids else self.waiting).append(job)
+            self.arrived.notify()
+
+    def stop(self) -> None:
+        """Ends the thread after the current turn; what is unfinished fails."""
+        with self.arrived:
+            self.stopped = True
+            self.arrived.notify()
+        self.join()
+
+    def run(self) -> None:
+        """Turns until stopped."""
+        with torch.inference_mode():
+            while self._wait():
+                self._answer()
+                self._admit()
+                self._decode()
+        for job in [*self.waiting, *self.questions, *(row.job for row in self.rows)]:
+            job.deliver(ModelUnavailable(f"{self.chat.name!r} was closed before it answered"))
+        self.rows, self.batch, self.prefixes, self.model = [], None, Prefixes(), None
+
+    def _wait(self) -> bool:
+        with self.arrived:
+            idle = not (self.waiting or self.questions or self.rows)
+            while not (self.stopped or self.waiting or self.questions or self.rows):
+                self.arrived.wait()
+        if idle and not self.stopped:
+            time.sleep(GATHER)
+        return not self.stopped
+
+    def _answer(self) -> None:
+        """Verdicts: the group of prompts with the longest common part, the oldest request among those looked at."""
+        with self.arrived:
+            jobs = [job for job in self.questions if not job.future.cancelled()]
+            self.questions.clear()
+        seen, later = jobs[: LOOK_AHEAD * self.batch_size], jobs[LOOK_AHEAD * self.batch_size :]
+        for group in plan([job.prompt for job in seen], self.batch_size):
+            self._guarded([seen[index] for index in group], self._choose)
+        with self.arrived:
+            self.questions.extendleft(reversed(later))
+
+    def _choose(self, jobs: list[Job]) -> None:
+        logits_B_V, _, cached = prefill(self.model, [job.prompt for job in jobs], self.prefixes, self.device)
+        scores_B_V = torch.log_softmax(logits_B_V, dim=-1)
+        for row, job in enumerate(jobs):
+            values = scores_B_V[row, job.option_ids].tolist()
+            job.deliver(Choice(tuple(values), len(job.prompt), cached[row]))
+
+    def _admit(self) -> None:
+        """Fills the free places of the decoding batch."""
+        jobs: list[Job] = []
+        with self.arrived:
+            while self.waiting and len(self.rows) + len(jobs) < self.batch_size:
+                job = self.waiting.popleft()
+                if not job.future.cancelled():
+                    jobs.append(job)
+        for group in plan([job.prompt for job in jobs], self.batch_size):
+            self._guarded([jobs[index] for index in group], self._start)
+
+    def _start(self, jobs: list[Job]) -> None:
+        logits_B_V, batch, cached = prefill(self.model, [job.prompt for job in jobs], self.prefixes, self.device)
+        rows = [Row.of(job, count) for job, count in zip(jobs, cached, strict=True)]
+        kept = self._advance(rows, logits_B_V)
+        if not kept:
+            return
+        batch = batch.kept(kept) if len(kept) < len(rows) else batch
+        self.batch = batch if self.batch is None else self.batch.joined(batch)
+        self.rows += [rows[place] for place in kept]
+
+    def _advance(self, rows: list[Row], logits_B_V: torch.Tensor) -> list[int]:
+        """Draws a token for each row, hands over what is done, and returns the places that go on."""
+        samplings = [row.job.sampling for row in rows]
+        uniforms = [row.chance.random() for row in rows]
+        tokens = draw(logits_B_V, [s.temperature for s in samplings], [s.top_p for s in samplings], uniforms)
+        kept = []
+        for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            completion = row.take(token, self.chat, self.ends)
+            if completion is not None:
+                row.job.deliver(completion)
+            elif not row.job.future.cancelled():
+                kept.append(place)
+        return kept
+
+    def _decode(self) -> None:
+        """One token for every row."""
+        if self.batch is None:
+            return
+        last = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self.device)
+        mask = torch.nn.functional.pad(self.batch.mask_B_T, (0, 1), value=1)
+        try:
+            logits_B_V, key_values = forward(self.model, last, mask, self.batch.key_values)
+            kept = self._advance(self.rows, logits_B_V)
+            self.batch = Rows(key_values, mask)
+            if len(kept) < len(self.rows):
+                self.batch = self.batch.kept(kept) if kept else None
+                self.rows = [self.rows[place] for place in kept]
+        except Exception as error:  # whatever the model raises, the rows must hear of it
+            jobs = [row.job for row in self.rows]
+            self.rows, self.batch = [], None
+            if out_of_memory(error) and len(jobs) > 1:
+                self._shrink(len(jobs))
+                with self.arrived:
+                    self.waiting.extendleft(reversed(jobs))  # a row's seed makes it draw the same text again
+            else:
+                self._fail(jobs, error)
+
+    def _guarded(self, jobs: list[Job], work: Callable[[list[Job]], None]) -> None:
+        """Does the work; halves the jobs where memory runs out."""
+        try:
+            work(jobs)
+        except Exception as error:  # whatever the model raises, the jobs must hear of it
+            if not out_of_memory(error) or len(jobs) == 1:
+                self._fail(jobs, error)
+                return
+            self._shrink(len(jobs))
+            half = len(jobs) // 2
+            self._guarded(jobs[:half], work)
+            self._guarded(jobs[half:], work)
+
+    def _shrink(self, tried: int) -> None:
+        self.batch_size = max(1, min(self.batch_size, tried // 2))
+        self.prefixes = Prefixes()
+        release(self.device)
+
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
+        reason = "out of memory" if out_of_memory(error) else f"{type(error).__name__}: {error}"
+        tokens = max(len(job.prompt) for job in jobs)
+        for job in jobs:
+            job.deliver(ModelUnavailable(f"{self.chat.name!r} failed on a batch of {len(jobs)} x {tokens}: {reason}"))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True where the error says that a GPU's or the machine's memory is full."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def release(device: torch.device) -> None:
+    """Gives cached memory back."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+class TransformersModel:
+    """A `Model` in this process."""
+
+    def __init__(self, chat: Chat, revision: str, worker: Worker) -> None:
+        self.name = chat.name
+        self.revision = revision
+        self.context_window = chat.context_window
+        self._chat = chat
+        self._worker = worker
+        worker.start()
+
+    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """One completion, batched with whatever else is asked at the same time."""
+        completion: Completion = await self._ask(self._chat.prompt(messages, sampling.max_tokens), sampling, [])
+        return completion
+
+    async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:
+        """The options' log-probabilities in one prefill."""
+        prompt, option_ids = self._chat.question(messages, options)
+        choice: Choice = await self._ask(prompt, Sampling(max_tokens=1), option_ids)
+        return choice
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the conversation under the model's chat template."""
+        return self._chat.count_tokens(messages)
+
+    def check_options(self, options: Sequence[str], messages: Sequence[Message] = ()) -> None:
+        """Raises OptionsNotTokens where an option is not one token."""
+        self._chat.check_options(options, messages)
+
+    async def close(self) -> None:
+        """Ends the thread and frees the weights."""
+        await asyncio.to_thread(self._worker.stop)
+        release(self._worker.device)
+
+    async def _ask(self, prompt: list[int], sampling: Sampling, option_ids: list[int]) -> Any:
+        loop = asyncio.get_running_loop()
+        job = Job(prompt, sampling, option_ids, loop, loop.create_future())
+        self._worker.submit(job)
+        return await job.future
+
+
+def open_transformers(spec: ModelSpec) -> TransformersModel:
+    """Loads tokenizer and weights. Raises BadInput where the folder is no causal language model that runs here."""
+    from transformers import AutoModelForCausalLM
+
+    folder, revision = weights_folder(spec)
+    chat = open_chat(spec)
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device)
+    dtype: Any = torch.float32 if spec.dtype == "auto" and device.type == "cpu" else spec.dtype
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=spec.trust_remote_code
+        )
+        model.to(device).eval()
+        _probe(model, device)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise ModelUnavailable(f"{spec.model!r} does not fit into the memory of {device}") from None
+        message = f"transformers cannot run this model: {type(error).__name__}: {error}"
+        raise BadInput(Fault(message, file=str(folder), where="model", hint="try `backend: vllm`")) from None
+    ends = {chat.tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)} - {None}
+    return TransformersModel(chat, revision, Worker(model, chat, frozenset(ends), spec.batch_size))
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _probe(model: Any, device: torch.device) -> None:
+    """One token through the model. Raises where its cache is not the keys and values that we cut and join."""
+    with torch.inference_mode():
+        one = torch.zeros(1, 1, dtype=torch.long, device=device)
+        _, key_values = forward(model, one, torch.ones_like(one), [])
+    if len(key_values) != model.config.get_text_config().num_hidden_layers or any(k.dim() != 4 for k, _ in key_values):
+        raise ValueError("its layers keep another state than keys and values")
