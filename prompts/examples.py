@@ -45,8 +45,8 @@ class Turn(_Strict):
 
 
 class _Example(_Strict):
-    conversation: tuple[Turn, ...] = Field(min_length=1)
-    """The turns before the answer; the last is the user's."""
+    conversation: tuple[Turn, ...]
+    """The turns before the response; the last is the user's."""
 
     @model_validator(mode="after")
     def user_and_assistant_alternate(self) -> Self:
@@ -62,7 +62,7 @@ class _Example(_Strict):
 
 
 class CritiqueReviseExample(_Example):
-    """A first answer, its critique, and the answer after it."""
+    """A first response, its critique, and the response after it."""
 
     response: str = Field(min_length=1)
     critique_request: str = Field(min_length=1)
@@ -78,7 +78,7 @@ class CritiqueReviseExample(_Example):
 
 
 class CompareExample(_Example):
-    """Two answers, a question about them, and the better one."""
+    """Two responses, a question about them, and the better one."""
 
     first: str = Field(min_length=1)
     second: str = Field(min_length=1)
@@ -97,7 +97,7 @@ class ReasonExample(CompareExample):
 
 
 class PropositionExample(_Example):
-    """One answer, a yes/no question about it, and what is true."""
+    """One response, a yes/no question about it, and what is true."""
 
     response: str = Field(min_length=1)
     question: str = Field(min_length=1)
@@ -108,20 +108,29 @@ class PropositionExample(_Example):
         return 0 if self.answer == "yes" else 1
 
 
-class CritiqueReviseFile(_Strict):
-    examples: tuple[CritiqueReviseExample, ...] = Field(min_length=1)
+class _File(_Strict):
+    @model_validator(mode="after")
+    def holds_an_example(self) -> Self:
+        # A `min_length` would also complain of an empty list where the one example in it is wrong.
+        if not getattr(self, "examples", ()):
+            raise ValueError("'examples' is empty; write one, or delete the file to use ours")
+        return self
 
 
-class CompareFile(_Strict):
-    examples: tuple[CompareExample, ...] = Field(min_length=1)
+class CritiqueReviseFile(_File):
+    examples: tuple[CritiqueReviseExample, ...]
 
 
-class ReasonFile(_Strict):
-    examples: tuple[ReasonExample, ...] = Field(min_length=1)
+class CompareFile(_File):
+    examples: tuple[CompareExample, ...]
 
 
-class PropositionFile(_Strict):
-    examples: tuple[PropositionExample, ...] = Field(min_length=1)
+class ReasonFile(_File):
+    examples: tuple[ReasonExample, ...]
+
+
+class PropositionFile(_File):
+    examples: tuple[PropositionExample, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@
     RLMadisonPrecogFewShotPrompts.json    {prompt}: two answers in [[[…]]], the reasons, the verdict
 
 The comparison files hold no questions: those of `RLMadisonInstructions.json` beside them are used, one an example in
-their order, and ours where that file is not there. The better answer is put at B, A, B, A, …, since the file does not
-say which letter it had. (arXiv 2212.08073, section 4.1 and appendix E; the files carry no licence, so none is copied.)
+their order, and ours where that file is not there. The better answer is put at B, A, A, B, …, since the file does
+not say which letter it had. (arXiv 2212.08073, section 4.1 and appendix E; the files carry no licence, so none is copied.)
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_paper(kind: str, path: Path, questions: Sequence[str]) -> tuple[Any, ..
             _guarded(path, place, _reason, item, asked[place % len(asked)]) for place, item in enumerate(items)
         )
     return tuple(
-        _guarded(path, place, _compare, item, asked[place % len(asked)], "BA"[place % 2])
+        _guarded(path, place, _compare, item, asked[place % len(asked)], "BAAB"[place % 4])
         for place, item in enumerate(items)
     )
 

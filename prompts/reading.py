@@ -195,9 +195,9 @@ LEAKS = tuple(
     re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
         # the labels of a critique prompt, at the start of a line
-        r"^[ \t*#]*(?:critique ?request|revision ?request|critique|revised? (?:answer|response))[ *]*:",
+        r"^[ \t*#]*(?:(?:critique|revision) ?request|critique|(?:revised|rewritten|new) (?:answer|response))[ *]*:",
         r"\A[ \t*#]*revision[ *]*:",
-        # an announcement in place of the answer
+        # an announcement in place of the response
         r"^(?:\W*(?:sure|certainly|of course|okay|ok)\b\W*)?here(?:'s|’s| is) (?:the|a|my|your|an)\s(?:\w+\s)?"
         r"(?:revised|rewritten|improved|corrected|new)\s(?:\w+\s)?(?:answer|response|reply|version)\s?(?::|$)",
         r"\Ahere(?:'s|’s| is) (?:the|a|my|your) (?:revision|rewrite)\b",
@@ -205,16 +205,16 @@ LEAKS = tuple(
         r"(?:\A|\n[ \t]*\n)[ \t*]*(?:human|user|assistant)[ *]*:",
         # a judge's template
         r"the answer is: \(",
-        r"</?(?:conversation|answer)>",
+        r"</?(?:conversation|response)>",
         # the markers of chat templates
         r"<\|[a-z0-9_]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>",
         # our instructions, echoed
-        r"write only the (?:critique|new answer)|repeat your answer unchanged|write exactly: no change",
+        r"write only the (?:critique|new response)|repeat the response unchanged|write exactly: no change",
         r"\A\W*no change needed\W*\Z",
         # a critique where a revision is due
         r"\A\W*(?:in )?the assistant(?:'s|’s)? (?:(?:last|previous|preceding|original) )?"
         r"(?:response|answer|reply|should|could|fails|did|does)\b",
-        r"\A\W*(?:my|your|the) (?:last|previous|preceding|original) (?:response|answer|reply)\b",
+        r"\A\W*(?:my|your) (?:last|previous|preceding|original) (?:response|answer|reply)\b",
     )
 )
 

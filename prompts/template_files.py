@@ -17,6 +17,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2 import Template as JinjaTemplate
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from constitution.faults import BadInput, Fault, did_you_mean
@@ -50,19 +51,17 @@ KINDS: Mapping[str, Kind] = {
 }
 """The templates, `<name>.jinja` each. docs/prompts.md says what every variable holds."""
 
-SAMPLE: Mapping[str, Any] = {
-    "system": "Be kind.",
-    "conversation": ({"role": "user", "content": "Hello"},),
-    "transcript": "User: Hello",
-    "response": "Hi.",
-    "request": "Find what is wrong.",
-    "critique": "It is short.",
-    "first": "Hi.",
-    "second": "Good day.",
-    "question": "Which is kinder?",
-    "reasoning": "(A) is short.",
-}
-"""Values that every template is rendered with once, when it is loaded, so that what fails does so then."""
+TEXTS = ("system", "transcript", "response", "request", "critique", "first", "second", "question", "reasoning")
+SAMPLES: tuple[Mapping[str, Any], ...] = tuple(
+    {
+        **{name: f"{word} {name}" for name in TEXTS},
+        "conversation": ({"role": "user", "content": word},),
+        "layout": layout,
+    }
+    for word, layout in (("some", "shared_first"), ("other", "shared_first"), ("some", "paper"))
+)
+"""Values that every template is rendered with when it is loaded, so that what fails does so then."""
+SAMPLE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +99,34 @@ class Template:
 
     def render(self, variables: Mapping[str, Any], max_characters: int) -> str:
         """The text. Raises BadInput with the template's line where it fails, or where the text grows too long."""
-        pieces: list[str] = []
-        length = 0
         try:
-            for piece in self.compiled.root_render_func(self.compiled.new_context(dict(variables))):
-                pieces.append(piece)
-                length += len(piece)
-                if length > max_characters:
-                    raise BadInput(too_long(self.name, length, max_characters))
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            return _joined(self.compiled, self.compiled.new_context(dict(variables)), max_characters)
+        except (
+            TemplateError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             raise BadInput(_failure(self.compiled, self.source, error)) from None
-        return "".join(pieces)
 
     def answer(self, index: int) -> str:
         """The assistant's turn that names an option, as the few-shots show it."""
         return f"{self.prefill}{self.options[index]}{self.settings.get('closing', '')}"
+
+
+def _joined(compiled: JinjaTemplate, context: Context, max_characters: int) -> str:
+    """The rendered text, given up as soon as it is longer than allowed."""
+    pieces: list[str] = []
+    length = 0
+    for piece in compiled.root_render_func(context):
+        pieces.append(piece)
+        length += len(piece)
+        if length > max_characters:
+            raise BadInput(too_long(str(compiled.name), length, max_characters))
+    return "".join(pieces)
 
 
 def too_long(name: str, length: int, max_characters: int) -> Fault:
@@ -223,7 +235,9 @@ class _Check:
     def check_variables(self, tree: nodes.Template, used: set[str], kind: Kind) -> None:
         known = kind.required | kind.optional
         for name in sorted(used - known):
-            line = next((node.lineno for node in tree.find_all(nodes.Name) if node.name == name), 0)
+            line = next(
+                (node.lineno for node in tree.find_all(nodes.Name) if node.name == name and node.ctx == "load"), 0
+            )
             self.fault(f"there is no variable '{name}' in this template", line, did_you_mean(name, known))
         for name in sorted(kind.required - used):
             self.fault(f"the template never uses '{name}'", 0, f"write {{{{ {name} }}}} where it belongs")
@@ -233,17 +247,19 @@ class _Check:
             self.fault("a template cannot take in another", node.lineno, "write its text here")
 
     def settings(self, compiled: JinjaTemplate, tree: nodes.Template, kind: Kind) -> dict[str, Any]:
-        """The settings after one rendering in each layout. Values of the wrong type are faults."""
+        """What the template sets, found by rendering it. A value of the wrong type, or one that varies, is a fault."""
         found: dict[str, Any] = {}
-        for layout in ("shared_first", "paper"):
-            context = compiled.new_context({**SAMPLE, "layout": layout})
+        varying: set[str] = set()
+        for sample in SAMPLES:
+            context = compiled.new_context(dict(sample))
             try:
-                for _ in compiled.root_render_func(context):
-                    pass
-            except Exception as error:  # a template can fail in any way; all of them are the file's fault
+                _joined(compiled, context, SAMPLE_CHARACTERS)
+            except Exception as error:  # a template can fail in any way, and each is the file's fault
                 self.faults.append(_failure(compiled, self.source, error))
                 return {}
-            found |= context.get_exported()
+            exported = context.get_exported()
+            varying |= {name for name, value in exported.items() if found.get(name, value) != value}
+            found |= exported
         lines = {node.name: node.lineno for node in tree.find_all(nodes.Name) if node.ctx == "store"}
         for name in list(found):
             line = lines.get(name, 0)
@@ -256,6 +272,8 @@ class _Check:
                 )
             elif (problem := SETTINGS[name](found[name])) is not None:
                 self.fault(f"the setting '{name}' {problem}", line)
+            elif name in varying:
+                self.fault(f"the setting '{name}' changes with the variables", line, "write a constant")
         return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
@@ -294,6 +312,8 @@ SETTINGS: Mapping[str, Callable[[object], str | None]] = {
 
 def _failure(compiled: JinjaTemplate, source: Source, error: Exception) -> Fault:
     """A fault at the template's line that was running when the error rose."""
+    if isinstance(error, BadInput):
+        return error.faults[0]
     line = 0
     for frame_file, frame_line in _frames(error):
         if frame_file == source.file:
