@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, FoldedScalarString, LiteralScalarString
 
 from constitution.faults import BadInput, Fault, did_you_mean
 from constitution.schema import Constitution, Principle
 from constitution.yaml_files import Document, parse_document, read_document
 
 LIBRARY = Path(__file__).with_name("library")
+LINE_WIDTH = 100
 YAML_ENDINGS = {".yaml", ".yml", ".json"}
 
 
@@ -117,7 +119,7 @@ def _merge(parent: Constitution, own: Constitution) -> list[dict[str, Any]]:
 def to_yaml(constitution: Constitution) -> str:
     """The constitution as a YAML file. It loads back to one with the same hash."""
     writer = YAML()
-    writer.width = 100
+    writer.width = 10_000  # long text is folded below, where it folds without spaces at the ends of lines
     writer.indent(mapping=2, sequence=4, offset=2)
     text = io.StringIO()
     writer.dump(_writable(constitution.model_dump(mode="json", exclude_defaults=True)), text)
@@ -125,13 +127,28 @@ def to_yaml(constitution: Constitution) -> str:
 
 
 def _writable(value: Any) -> Any:
-    """Values as ruamel writes them best: text of several ordinary lines becomes a block that reads as prose."""
+    """Values as a person would write them: long text folded, text of several lines as a block, "yes" in quotes."""
     if isinstance(value, dict):
         return {key: _writable(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_writable(each) for each in value]
-    if isinstance(value, str) and "\n" in value:
-        lines = value.split("\n")
-        ordinary = all(line.isprintable() and line.strip() == line for line in lines) and value.isascii()
-        return LiteralScalarString(value) if ordinary else value
-    return value
+    if not isinstance(value, str):
+        return value
+    if value in {"yes", "no", "on", "off"}:  # older YAML readers take these for true and false
+        return DoubleQuotedScalarString(value)
+    lines = value.split("\n")
+    if not all(line.isascii() and line.isprintable() and line == " ".join(line.split()) for line in lines):
+        return value  # ruamel quotes and escapes what is out of the ordinary
+    if len(lines) > 1:
+        return LiteralScalarString(value)
+    return _folded(value) if len(value) > LINE_WIDTH else value
+
+
+def _folded(text: str) -> FoldedScalarString:
+    folded: FoldedScalarString = FoldedScalarString(text)
+    ends, start = [], 0
+    for line in textwrap.wrap(text, LINE_WIDTH, break_long_words=False, break_on_hyphens=False)[:-1]:
+        start += len(line) + 1
+        ends.append(start - 1)
+    folded.fold_pos = ends  # type: ignore[attr-defined]  # where ruamel breaks the line
+    return folded
