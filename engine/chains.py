@@ -32,9 +32,9 @@ from engine.records import (
     derived_seed,
 )
 from engine.settings import CompareSettings, ReviseSettings, SamplingSettings
-from prompts import BadAnswer, PromptSet, Rendered, leaks_template, read_choice, read_critique
 from prompts.messages import Message
-from prompts.reading import TruncatedAnswer
+from prompts.reading import BadAnswer, TruncatedAnswer, leaks_template, read_choice, read_critique
+from prompts.rendering import PromptSet, Rendered
 
 
 class Chain(Protocol):
@@ -44,7 +44,6 @@ class Chain(Protocol):
 
 
 def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answer: Completion | Choice) -> Call:
-    decoded = isinstance(answer, Completion)
     return Call(
         step=step,
         template_hash=rendered.template_hash,
@@ -57,7 +56,7 @@ def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answe
         prompt_tokens=answer.prompt_tokens,
         cached_tokens=answer.cached_tokens,
         completion_tokens=answer.completion_tokens if isinstance(answer, Completion) else 0,
-        finish_reason=answer.finish_reason if decoded else "choice",
+        finish_reason=answer.finish_reason if isinstance(answer, Completion) else "choice",
     )
 
 

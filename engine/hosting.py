@@ -118,9 +118,9 @@ class RemoteModel:
         """As Model.count_tokens."""
         return self.counter.count_tokens(messages)
 
-    def check_options(self, options: Sequence[str]) -> None:
+    def check_options(self, options: Sequence[str], messages: Sequence[Message] = ()) -> None:
         """As Model.check_options."""
-        self.counter.check_options(options)
+        self.counter.check_options(options, messages)
 
     async def close(self) -> None:
         """The driver ends the replicas; a worker has nothing to free."""

@@ -300,7 +300,7 @@ def arrow_type(annotation: Any) -> pa.DataType:
     if annotation is Message:
         return pa.struct({"role": pa.string(), "content": pa.string()})
     if is_dataclass(annotation):
-        return pa.struct(list(arrow_schema(annotation)))
+        return pa.struct(list(arrow_schema(annotation)))  # type: ignore[arg-type]
     return {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[annotation]
 
 
@@ -327,13 +327,13 @@ def as_row(value: Any) -> Any:
     if isinstance(value, tuple):
         return [as_row(item) for item in value]
     if is_dataclass(value):
-        return {name: as_row(getattr(value, name)) for name in _field_names(type(value))}
+        return {name: as_row(getattr(value, name)) for name in _field_names(type(value))}  # type: ignore[arg-type]
     return value
 
 
 def as_table(records: Iterable[Any], record: type[Any]) -> pa.Table:
     """Records of one class as a table with the class's schema."""
-    return pa.Table.from_pylist([as_row(item) for item in records], schema=arrow_schema(record))
+    return pa.Table.from_pylist([as_row(item) for item in records], schema=arrow_schema(record))  # type: ignore[arg-type]
 
 
 @cache
@@ -347,7 +347,8 @@ def _reader(annotation: Any) -> Callable[[Any], Any]:
         item = _reader(arguments[0])
         return lambda value: tuple(item(element) for element in value)
     if is_dataclass(annotation):
-        return lambda value: from_row(annotation, value)
+        record: Any = annotation
+        return lambda value: from_row(record, value)
     if annotation is Message:
         return lambda value: Message(role=value["role"], content=value["content"])
     return lambda value: value

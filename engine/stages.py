@@ -26,42 +26,13 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from constitution import Constitution
-from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import Chain, CompareChain, ReviseChain
 from engine.hosting import RemoteModel, has_engine, host, resources
 from engine.model import Model, ModelUnavailable
+from engine.plan import StagePlan, open_models
 from engine.records import Prompt, from_row
 from engine.rows import RowRunner, Tally
-from engine.settings import CompareSettings, ReviseSettings, StageSettings
 from engine.storage import StageStore
-from prompts import PromptSet
-
-ROLES = {ReviseSettings: ("responder", "critic", "reviser"), CompareSettings: ("responder", "judge")}
-"""The roles of a stage. The model of the first one runs in the workers."""
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """Everything a worker needs to know. Crosses Ray."""
-
-    store: StageStore
-    settings: ReviseSettings | CompareSettings
-    models: Mapping[str, ModelSpec]
-    """By role."""
-    constitution: Constitution
-    prompts: PromptSet
-    rows: StageSettings
-    seed: int
-
-    def chain(self, models: Mapping[str, Model]) -> Chain:
-        """The chain over opened models, by role."""
-        shared = {"prompts": self.prompts, "constitution": self.constitution, "seed": self.seed}
-        roles = {role: models[role] for role in ROLES[type(self.settings)]}
-        if isinstance(self.settings, ReviseSettings):
-            return ReviseChain(**roles, **shared, settings=self.settings)  # type: ignore[arg-type]
-        return CompareChain(**roles, **shared, settings=self.settings)  # type: ignore[arg-type]
 
 
 class StageWorker:
@@ -83,23 +54,15 @@ class StageWorker:
         try:
             done = await self._runner.run(prompts)
         except ModelUnavailable as error:
-            if has_engine(self._plan.models[ROLES[type(self._plan.settings)][0]]):
+            if has_engine(self._plan.own_model):
                 print(f"the engine is gone, the worker ends and starts again: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
             raise
         return pa.table({"prompts": [done]})
 
     async def _start(self) -> RowRunner:
-        opened: dict[ModelSpec, Model] = {}
-        models: dict[str, Model] = {}
-        for role in ROLES[type(self._plan.settings)]:
-            spec = self._plan.models[role]
-            if role in self._remote:
-                models[role] = self._remote[role]
-            else:
-                if spec not in opened:
-                    opened[spec] = await open_model(spec)
-                models[role] = opened[spec]
+        here = {role: spec for role, spec in self._plan.models.items() if role not in self._remote}
+        models: dict[str, Model] = {**self._remote, **await open_models(here)}
         probe = list({id(model): model for model in models.values()}.values())
         return RowRunner(self._plan.chain(models), self._plan.store, self._plan.rows, probe, self._report)
 
@@ -148,11 +111,9 @@ def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, i
 
 def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
     quiet_ray_data()
-    roles = ROLES[type(plan.settings)]
-    own = plan.models[roles[0]]
-    others = {plan.models[role] for role in roles if plan.models[role] != own and has_engine(plan.models[role])}
-    hosted = {spec: host(spec) for spec in others}
-    remote = {role: hosted[plan.models[role]] for role in roles if plan.models[role] in hosted}
+    own = plan.own_model
+    hosted = {spec: host(spec) for spec in _distinct(plan) if spec != own and has_engine(spec)}
+    remote = {role: model for role, spec in plan.models.items() for other, model in hosted.items() if spec == other}
     low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
     # Small runs are cut finer, so that every worker gets some and finished rows are reported early.
     rows = max(1, min(plan.rows.rows_per_batch, math.ceil(waiting / (4 * high))))
@@ -184,6 +145,15 @@ def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: 
         for model in hosted.values():
             for actor in model.replicas:
                 ray.kill(actor)
+
+
+def _distinct(plan: StagePlan) -> list[ModelSpec]:
+    """The models of a plan, each once. Specifications hold mappings, so they cannot be in a set."""
+    found: list[ModelSpec] = []
+    for spec in plan.models.values():
+        if spec not in found:
+            found.append(spec)
+    return found
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -52,12 +52,13 @@ class Folder:
         if "://" not in self.location:
             return pa.fs.LocalFileSystem(), str(Path(self.location).absolute())
         try:
-            return pa.fs.FileSystem.from_uri(self.location)
+            filesystem, root = pa.fs.FileSystem.from_uri(self.location)
+            return filesystem, str(root)
         except pa.ArrowInvalid:
             import fsspec
 
-            filesystem, root = fsspec.core.url_to_fs(self.location)
-            return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), root
+            other, root = fsspec.core.url_to_fs(self.location)
+            return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(other)), str(root)
 
     def __getstate__(self) -> dict[str, str]:
         return {"location": self.location}
@@ -221,11 +222,10 @@ class StageStore:
         done.update(row["item_id"] for row in self.failures(sealed_only=True))
         return done
 
-    def reopen(self, *, without_failures: bool) -> None:
-        """Lets a sealed stage take more rows; `without_failures` gives the rows set aside another chance."""
-        if without_failures:
-            self.failed_folder.delete("")
-            self.folder.delete("_unsealed/failed")
+    def forget_failures(self) -> None:
+        """Gives the rows set aside another chance."""
+        self.failed_folder.delete("")
+        self.folder.delete("_unsealed/failed")
 
     def clear_attempts(self) -> None:
         """Forgets what the workers of a stopped run were trying."""
@@ -238,7 +238,9 @@ class StageStore:
 
         An item that two workers wrote (a node thought dead that was not) keeps the rows of one of them.
         """
-        marker = self.folder.read_json("_SEALED.json") if self.is_sealed else {"generation": 0, "parts": []}
+        marker: dict[str, Any] = {"generation": 0, "parts": []}
+        if self.is_sealed:
+            marker = self.folder.read_json("_SEALED.json")
         parts: list[str] = list(marker["parts"])
         parts += [f"_unsealed/rows/{name}" for name in self.folder.names("_unsealed/rows", ".parquet")]
         generation = int(marker["generation"]) + 1

@@ -1,0 +1,79 @@
+"""The command line. Commands are imported when they are called, so that `charter --help` answers at once.
+
+Exit status: 0 done; 1 the run stopped and can be resumed; 2 something in what was given is wrong; 3 done, but some
+rows were set aside; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from constitution.faults import BadInput, CharterError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("charter.commands.run:run", "Run a recipe: prompts and a constitution in, training data out."),
+    "revise": ("charter.commands.stage:revise", "Critique and revise a model's answers under a constitution."),
+    "compare": ("charter.commands.stage:compare", "Label pairs of answers with the probability that one is better."),
+    "validate": ("charter.commands.look:validate", "Check a recipe and everything it names, without a model."),
+    "preview": ("charter.commands.look:preview", "Run a few prompts and show every message and verdict."),
+    "failures": ("charter.commands.look:failures", "List the rows that a run set aside, with their errors."),
+    "constitution": (
+        "charter.commands.constitution:group",
+        "Check, show, render, test, compare and import constitutions.",
+    ),
+    "doctor": ("charter.commands.doctor:doctor", "Say what this machine can run, and what is missing."),
+}
+"""Name: where the command is, and its line of help. The order is that of a user's day."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="charter", prog_name="charter")
+def cli() -> None:
+    """Constitutional AI: a constitution and prompts in, revisions and soft-labelled preferences out.
+
+    Start with `charter run recipes/quickstart.yaml`, then `charter constitution show harmlessness`.
+    """
+
+
+def main() -> None:
+    """The entry point: errors of the user's become one clear message and exit status 2."""
+    try:
+        status = cli.main(prog_name="charter", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        status = 130
+    except BadInput as error:
+        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
+        status = 2
+    except CharterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

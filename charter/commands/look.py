@@ -1,0 +1,81 @@
+"""Commands that look: `validate` a recipe, `preview` a few rows, list a run's `failures`."""
+
+from __future__ import annotations
+
+import click
+
+from charter.commands.options import LIMIT, SETTINGS, overrides
+
+
+@click.command()
+@click.argument("recipe", type=click.Path())
+@SETTINGS
+def validate(recipe: str, settings: tuple[str, ...]) -> int:
+    """Check RECIPE and everything it names: files, constitution, templates, models, prompts. Loads no weights."""
+    from charter.recipe import check_recipe, load_recipe
+    from charter.run import check_options
+    from engine.inputs import check_prompts
+
+    loaded = load_recipe(recipe, overrides(settings))
+    constitution, prompts = check_recipe(loaded)
+    summary = check_prompts(loaded.prompts)
+    check_options(loaded, prompts)
+    click.echo(f"recipe        {loaded.name}: {', '.join(s for s in ('revise', 'compare') if getattr(loaded, s))}")
+    click.echo(f"constitution  {constitution.name} {constitution.version}, hash {constitution.hash}")
+    click.echo(f"prompts       {summary.prompts:,}, {summary.multi_turn:,} of them with several turns")
+    for name, spec in loaded.models.items():
+        click.echo(f"model         {name}: {spec.model} on {spec.backend}")
+    click.echo(f"run folder    {loaded.folder.location}")
+    click.echo("all good")
+    return 0
+
+
+@click.command()
+@click.argument("recipe", type=click.Path())
+@click.option("--rows", type=click.IntRange(min=1), default=5, show_default=True, help="Prompts to show.")
+@SETTINGS
+def preview(recipe: str, rows: int, settings: tuple[str, ...]) -> int:
+    """Run the first prompts of RECIPE and show every message as it was sent, every answer and every verdict.
+
+    Nothing is written.
+    """
+    from charter.recipe import check_recipe, load_recipe
+    from charter.showing import show_trial
+    from charter.trial import first_prompts, try_prompts
+    from engine.inputs import check_prompts
+
+    loaded = load_recipe(recipe, overrides(settings))
+    check_recipe(loaded)
+    check_prompts(loaded.prompts)
+    failed = False
+    for row in try_prompts(loaded, first_prompts(loaded, rows), together=False):
+        show_trial(row)
+        failed |= row.error is not None
+    return 3 if failed else 0
+
+
+@click.command()
+@click.argument("run_folder")
+@LIMIT
+def failures(run_folder: str, limit: int | None) -> int:
+    """List the rows that RUN_FOLDER's stages set aside: where they came from and what went wrong.
+
+    Exit status 3 where there are any.
+    """
+    from charter.run import STAGES, stage_store
+    from charter.showing import printable
+    from constitution.faults import BadInput, Fault
+    from engine.storage import Folder
+
+    folder = Folder(run_folder)
+    if not folder.exists("recipe.yaml"):
+        raise BadInput(Fault("it is no run folder", where=run_folder, hint="name the folder that a run has made"))
+    count = 0
+    for stage in STAGES:
+        for row in stage_store(folder, stage).failures():
+            count += 1
+            if limit is None or count <= limit:
+                click.echo(f"{stage}  {row['item_id']}  {row['source']}  after {row['attempts']} attempts")
+                click.echo(f"    {row['error']}: {printable(row['message'])}")
+    click.echo(f"{count:,} rows set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
+    return 3 if count else 0

