@@ -15,7 +15,7 @@ all alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rensa import RMinHash, RMinHashLSH
@@ -31,6 +31,8 @@ ESTIMATE_SLACK = 0.22
 GROUP_MEMBERS_INDEXED = 32
 # Candidates of one prompt that are compared exactly, the likeliest first, each of another group.
 CANDIDATES_COMPARED = 16
+
+PLACES_NAMED = 5
 
 # Scripts written without spaces (Thai to Khmer, Japanese, Chinese, Korean) count by character.
 WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
@@ -79,22 +81,33 @@ class DuplicateReport:
 
     def lines(self, groups: int = 5) -> Iterator[str]:
         """The report for people: the counts, then the first groups of either kind with their places."""
-        yield f"{self.prompts:,} prompts read, {self.distinct:,} distinct, {self.dropped:,} exact duplicates dropped"
+        exact_found = _counted(self.dropped, "exact duplicate")
+        yield f"{_counted(self.prompts, 'prompt')} read, {self.distinct:,} distinct, {exact_found} dropped"
         for exact in self.exact[:groups]:
-            yield f"  kept {exact.kept.source}, dropped {', '.join(other.source for other in exact.dropped)}"
+            yield f"  kept {exact.kept.source}, dropped {_places(exact.dropped)}"
         yield from _more(len(self.exact), groups)
         if self.near_threshold is None:
             return
-        held = sum(len(near.members) for near in self.near)
-        yield f"{held:,} near duplicates in {len(self.near):,} groups (similarity ≥ {self.near_threshold:g}), all kept"
+        alike = _counted(sum(len(near.members) for near in self.near), "near duplicate")
+        yield f"{alike} in {_counted(len(self.near), 'group')} (similarity ≥ {self.near_threshold:g}), all kept"
         for near in self.near[:groups]:
-            yield f"  {near.similarity:.2f}: {', '.join(member.source for member in near.members)}"
+            yield f"  {near.similarity:.2f}: {_places(near.members)}"
         yield from _more(len(self.near), groups)
+
+
+def _places(found: Sequence[Occurrence]) -> str:
+    rest = len(found) - PLACES_NAMED
+    named = ", ".join(place.source for place in found[:PLACES_NAMED])
+    return f"{named} and {rest:,} more" if rest > 0 else named
 
 
 def _more(found: int, shown: int) -> Iterator[str]:
     if found > shown:
-        yield f"  … and {found - shown:,} more groups"
+        yield f"  … and {_counted(found - shown, 'group')} more"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def find_duplicates(prompts: Iterable[Prompt], near_threshold: float | None = 0.8) -> DuplicateReport:

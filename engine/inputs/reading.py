@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from constitution.faults import BadInput, Fault, did_you_mean
@@ -57,34 +57,50 @@ def read_prompts(sources: Sequence[PromptSource]) -> Iterator[Prompt]:
 
 def check_prompts(sources: Sequence[PromptSource]) -> InputSummary:
     """Reads everything once and keeps nothing. Raises one BadInput with the first faults and how many there are."""
-    faults: list[Fault] = []
-    skipped: list[Fault] = []
+    faults, skipped = _Faults(), _Faults()
     by_source: list[int] = []
     multi_turn = with_empty_turn = 0
     for source in _given(sources):
-        before, count = len(faults), 0
+        before, count = faults.count, 0
         for item in _read(source, 0):
             if isinstance(item, Prompt):
                 count += 1
                 multi_turn += sum(message["role"] != "system" for message in item.messages) > 1
                 with_empty_turn += any(not message["content"].strip() for message in item.messages)
             elif item.row and source.bad_rows == "skip":
-                skipped.append(item.fault)
+                skipped.add(item.fault)
             else:
-                faults.append(item.fault)
-        if not count and len(faults) == before:
-            faults.append(_no_prompts(source))
+                faults.add(item.fault)
+        if not count and faults.count == before:
+            faults.add(_no_prompts(source))
         by_source.append(count)
-    if faults:
-        raise BadInput(_listed(faults))
+    if faults.count:
+        raise BadInput(faults.listed())
     return InputSummary(
         prompts=sum(by_source),
         by_source=tuple(by_source),
         multi_turn=multi_turn,
         with_empty_turn=with_empty_turn,
-        rows_skipped=len(skipped),
-        skipped=tuple(skipped[:FAULTS_LISTED]),
+        rows_skipped=skipped.count,
+        skipped=tuple(skipped.first),
     )
+
+
+@dataclass(slots=True)
+class _Faults:
+    """The first faults, and how many there are: a file of millions of rows may have the wrong shape throughout."""
+
+    first: list[Fault] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, fault: Fault) -> None:
+        self.count += 1
+        if self.count <= FAULTS_LISTED:
+            self.first.append(fault)
+
+    def listed(self) -> list[Fault]:
+        more = self.count - len(self.first)
+        return [*self.first, Fault(f"and {more:,} more, {self.count:,} faults in all")] if more else self.first
 
 
 def _given(sources: Sequence[PromptSource]) -> Sequence[PromptSource]:
@@ -95,14 +111,6 @@ def _given(sources: Sequence[PromptSource]) -> Sequence[PromptSource]:
 
 def _no_prompts(source: PromptSource) -> Fault:
     return Fault("there are no prompts in it", file=source.path, hint="every row is blank, skipped, or not there")
-
-
-def _listed(faults: list[Fault]) -> list[Fault]:
-    """The first faults, and how many more there are."""
-    more = len(faults) - FAULTS_LISTED
-    if more <= 0:
-        return faults
-    return [*faults[:FAULTS_LISTED], Fault(f"and {more:,} more faults, {len(faults):,} in all")]
 
 
 def _read(source: PromptSource, index: int) -> Iterator[Prompt | _Unread]:

@@ -94,7 +94,7 @@ def _json(stream: Any, item: Input) -> Iterator[Row | Fault]:
                 return
         if not line.strip():
             continue
-        values = _parsed(line, item.path, number)
+        values = _parsed(line.rstrip(b"\r\n"), item.path, number)
         if isinstance(values, dict):
             yield Row(values, item.path, line=number)
         elif isinstance(values, Fault):
@@ -134,21 +134,22 @@ def _no_object(value: Any, place: Fault) -> Fault:
 def _csv(stream: Any, item: Input) -> Iterator[Row | Fault]:
     """Cells under a header. A row's line is the one it begins on: quoted cells may span several."""
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    # Bytes that are not UTF-8 become lone surrogates here, so that the row they stand in can be named.
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter="\t" if item.container == "tsv" else ",", strict=True)
+    delimiter = "\t" if item.container == "tsv" else ","
     header: list[str] = []
     line = 1
-    try:
-        for cells in reader:
-            if header and cells:
-                yield _csv_row(header, cells, item.path, line)
-            elif cells:
-                header = _csv_header(cells, item.path)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        hint = "is a quotation mark missing or not doubled?"
-        raise BadInput(Fault(f"this is not CSV: {error}", item.path, line, hint=hint)) from error
+    # Bytes that are not UTF-8 become lone surrogates here, so that the row they stand in can be named.
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        try:
+            for cells in reader:
+                if header and cells:
+                    yield _csv_row(header, cells, item.path, line)
+                elif cells:
+                    header = _csv_header(cells, item.path)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            hint = "is a quotation mark missing or not doubled?"
+            raise BadInput(Fault(f"this is not CSV: {error}", item.path, line, hint=hint)) from error
 
 
 def _csv_header(cells: list[str], file: str) -> list[str]:

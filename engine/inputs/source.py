@@ -132,7 +132,8 @@ def _local_files(source: PromptSource) -> list[str] | None:
         # pathlib's glob takes no absolute pattern, so the standard glob it is.
         found = glob.glob(str(path), recursive=True)  # noqa: PTH207
         return _data_files(source, [name for name in found if Path(name).is_file()])
-    if HUB_ID.fullmatch(source.path) and _ending(source.path) not in CONTAINERS:
+    # Beside existing files a name is a misspelt path, and the hub need not be asked.
+    if HUB_ID.fullmatch(source.path) and _ending(source.path) not in CONTAINERS and not path.parent.exists():
         return None
     raise BadInput(Fault("there is no such file or folder", file=source.path, hint="give a path, a glob or a hub id"))
 
@@ -168,7 +169,7 @@ def _data_files(source: PromptSource, found: list[str]) -> list[str]:
         return files
     raise BadInput(
         Fault(
-            f"none of the {len(found)} files here is a data file",
+            f"none of the {len(found)} files here is a data file" if found else "there are no files here",
             file=source.path,
             hint=f"known endings: {', '.join(CONTAINERS)}, and {', '.join(COMPRESSIONS)} after them",
         )
