@@ -63,10 +63,10 @@ def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answe
 async def _generate(
     step: str, model: Model, rendered: Rendered, settings: SamplingSettings, seed: int
 ) -> tuple[str, Call]:
-    """The stripped text of one completion, and what it cost."""
+    """One completion as it was written, and what it cost."""
     sampling = settings.sampling(seed, rendered.stop)
     completion = await model.generate(rendered.messages, sampling)
-    return completion.text.strip(), _call(step, rendered, model, sampling, completion)
+    return completion.text, _call(step, rendered, model, sampling, completion)
 
 
 # A choice decodes nothing: these are what it is recorded as having been drawn with.
@@ -93,6 +93,7 @@ class ReviseChain:
         seed = derived_seed(self.seed, prompt.item_id, "respond", 0)
         rendered = self.prompts.respond(prompt.messages)
         text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
+        text = text.strip()
         critiques: list[Critique] = []
         revisions: list[Revision] = []
         standing = text
@@ -132,16 +133,22 @@ class ReviseChain:
         if critique is not None and critique.finds_fault is False and self.settings.on_no_fault != "revise":
             return critique, Revision(number, principle.id, principle.hash, standing, changed=False, call=None)
         rendered = self.prompts.revise(
-            prompt.messages, standing, (critique.text or None) if critique else None, principle.revision or ""
+            prompt.messages,
+            standing,
+            (critique.text or None) if critique else None,
+            principle.revision or "",
+            critique_request=principle.critique,
         )
         seed = derived_seed(self.seed, prompt.item_id, "revise", number)
         text, call = await _generate("revise", self.reviser, rendered, self.settings.rewrite, seed)
+        text = text.strip()
         return critique, Revision(number, principle.id, principle.hash, text, changed=text != standing, call=call)
 
     async def _criticise(self, prompt: Prompt, standing: str, number: int, principle: Principle) -> Critique:
         rendered = self.prompts.critique(prompt.messages, standing, principle.critique or "")
         seed = derived_seed(self.seed, prompt.item_id, "critique", number)
         text, call = await _generate("critique", self.critic, rendered, self.settings.criticise, seed)
+        text = text.strip()
         return Critique(number, principle.id, principle.hash, text, read_critique(text), call)
 
 
@@ -187,7 +194,7 @@ class CompareChain:
         seed = derived_seed(self.seed, prompt.item_id, "respond", sample)
         rendered = self.prompts.respond(prompt.messages)
         text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
-        return Response(sample=sample, text=text, call=call)
+        return Response(sample=sample, text=text.strip(), call=call)
 
     async def compare(self, prompt: Prompt, a: Response, b: Response) -> Comparison:
         """The labelled pair. The same text twice is not asked about: there is nothing to prefer."""
