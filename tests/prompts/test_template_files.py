@@ -72,6 +72,13 @@ def test_the_respond_template_is_the_system_message(tmp_path: Path) -> None:
     assert prompts.critique(ASKED, "Ahoy.", "Is it rude?").messages[0]["role"] == "user"
 
 
+def test_a_template_may_tell_direct_revisions_apart(tmp_path: Path) -> None:
+    prompts = load(tmp_path, revise="{{ 'After the critique:' if critique else 'At once:' }} {{ request }}")
+    turns = [message["content"] for message in prompts.revise(ASKED, "Hi.", None, "Mend it.").messages]
+    assert turns[-1] == "At once: Mend it."
+    assert not any(turn.startswith("After the critique:") for turn in turns)
+
+
 def test_a_template_may_lay_out_the_conversation_itself(tmp_path: Path) -> None:
     text = (
         "{% for m in conversation %}[{{ m.role }}] {{ m.content }}{% endfor %} {{ first }} {{ second }} {{ question }}"
@@ -204,7 +211,10 @@ def test_the_hash_changes_with_the_few_shots_and_the_layout() -> None:
         return {call for call in OURS.hashes if prompts.hashes[call] != OURS.hashes[call]}
 
     assert changed(PromptSet.load(use_few_shots=False)) == set(OURS.hashes) - {"respond"}
-    assert changed(PromptSet.load(layout="paper")) == {"compare", "reason", "reason_verdict", "proposition"}
+    judged = {"compare", "reason", "reason_verdict", "proposition"}
+    assert changed(PromptSet.load(layout="paper")) == judged
+    bare, bare_paper = PromptSet.load(use_few_shots=False), PromptSet.load(use_few_shots=False, layout="paper")
+    assert {call for call in OURS.hashes if bare.hashes[call] != bare_paper.hashes[call]} == judged
 
 
 def test_every_kind_of_call_has_a_template_of_ours() -> None:
