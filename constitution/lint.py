@@ -62,7 +62,7 @@ def lint(constitution: Constitution) -> list[Finding]:
 
 
 def own_findings(constitution: Constitution, document: Document) -> list[Fault]:
-    """The findings at their places in the file, in its order, less those on principles that come from an extended constitution."""
+    """The findings at their places, in the order of the file, less those on principles that it inherits."""
     data = document.data if isinstance(document.data, dict) else {}
     own = {"", *(entry["id"].strip() for entry in data.get("principles") or [])}
     faults = [finding.fault(document) for finding in lint(constitution) if finding.principle in own]
