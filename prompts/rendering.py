@@ -19,9 +19,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from constitution.faults import BadInput
+from constitution.faults import BadInput, Fault, did_you_mean
 from prompts.examples import FewShots
 from prompts.few_shot_files import read_few_shots
 from prompts.messages import Message
@@ -85,7 +85,9 @@ class PromptSet:
         layout: Layout = "shared_first",
         max_characters: int = MAX_CHARACTERS,
     ) -> None:
-        """Raises BadInput where a template is at fault. Most callers want `load`."""
+        """Raises BadInput where a template is at fault or the layout is unknown. Most callers want `load`."""
+        if layout not in get_args(Layout):
+            raise BadInput(Fault(f"there is no layout {layout!r}", hint=did_you_mean(layout, get_args(Layout))))
         self.sources = dict(sources)
         self.few_shots = few_shots
         self.layout: Layout = layout
@@ -113,11 +115,22 @@ class PromptSet:
     ) -> PromptSet:
         """Our templates and few-shots, with those of the given folders in place of ours.
 
-        `few_shots` may be a folder with the CAI paper's JSON files. Raises BadInput with every fault of the templates,
-        or, where they are sound, of the few-shots.
+        `few_shots` may be a folder with the CAI paper's JSON files. Raises BadInput with every fault of both.
         """
-        sources = read_sources(templates)
-        examples = read_few_shots(few_shots) if use_few_shots else FewShots()
+        faults: list[Fault] = []
+        sources: Mapping[str, Source] = {}
+        examples = FewShots()
+        try:
+            sources = read_sources(templates)
+            compile_templates(sources)
+        except BadInput as error:
+            faults.extend(error.faults)
+        try:
+            examples = read_few_shots(few_shots) if use_few_shots else FewShots()
+        except BadInput as error:
+            faults.extend(error.faults)
+        if faults:
+            raise BadInput(faults)
         return cls(sources, examples, layout, max_characters)
 
     def __reduce__(self) -> tuple[Any, ...]:

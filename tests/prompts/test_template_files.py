@@ -108,6 +108,17 @@ def test_a_judge_that_is_not_shown_something_is_refused(tmp_path: Path, missing:
     assert f"never uses '{missing}'" in fault.message
 
 
+def test_a_question_that_one_layout_leaves_out_is_refused(tmp_path: Path) -> None:
+    text = "{{ first }}{{ second }}{% if layout == 'paper' %}{{ question }}{% endif %}"
+    (fault,) = faults(tmp_path, compare=text)
+    assert fault.message == "'question' is not shown in the layout shared_first"
+
+
+def test_a_layout_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"no layout 'papr' \(did you mean 'paper'\?\)"):
+        PromptSet.load(layout="papr")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
@@ -156,6 +167,14 @@ def test_every_fault_of_every_template_is_told_at_once(tmp_path: Path) -> None:
     found = faults(tmp_path, critique="{{ rquest }}", revise="{{ request }}{% endif %}", compare="{{ first }}")
     assert {Path(fault.file).name for fault in found} == {"critique.jinja", "revise.jinja", "compare.jinja"}
     assert len(found) == 5  # rquest, request unused; endif; second and question unused
+
+
+def test_faults_of_templates_and_few_shots_are_told_together(tmp_path: Path) -> None:
+    (tmp_path / "critique.jinja").write_text("{{ reqest }}{{ request }}")
+    (tmp_path / "compare.yaml").write_text("exmaples: []")
+    with pytest.raises(BadInput) as caught:
+        PromptSet.load(tmp_path, tmp_path)
+    assert {Path(fault.file).name for fault in caught.value.faults} == {"critique.jinja", "compare.yaml"}
 
 
 def test_a_misspelt_file_name_is_not_passed_over(tmp_path: Path) -> None:
