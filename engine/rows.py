@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from constitution.faults import CharterError
+from constitution.faults import BadInput, CharterError
 from constitution.hashing import content_hash
 from engine.chains import Chain
 from engine.model import Model, ModelUnavailable, OptionsNotTokens, PromptTooLong, Sampling
@@ -28,7 +28,7 @@ from engine.settings import StageSettings
 from engine.storage import StageStore
 
 # Trying these again cannot help: the row itself is the reason.
-HOPELESS = (PromptTooLong, OptionsNotTokens)
+HOPELESS = (BadInput, PromptTooLong, OptionsNotTokens)
 CAREFUL_AFTER = 2  # deaths of a batch's worker
 
 

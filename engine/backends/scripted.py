@@ -17,6 +17,8 @@ A script file:
         choose: [0.7, 0.2]        # probabilities of the options in the order asked
       - match: "tar pit"
         hang: true                # never answers
+      - match: "trapdoor"
+        crash: true               # ends the process at once, as an engine that dies does
 
 Nothing here is random: the same conversation, sampling and options give the same answer on any machine. A token
 is a word. A call costs a few microseconds.
@@ -27,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 import random
 import re
 import zlib
@@ -122,6 +125,8 @@ class Rule(BaseModel):
     """How many times each conversation raises ModelUnavailable before it is answered; -1 is always."""
     hang: bool = False
     """Never answer."""
+    crash: bool = False
+    """End the process at once."""
 
     @model_validator(mode="after")
     def _probabilities(self) -> Rule:
@@ -205,6 +210,8 @@ class ScriptedModel:
         for index, rule in enumerate(self.rules):
             if not rule.match.search(last):
                 continue
+            if rule.crash:
+                os._exit(1)
             if rule.hang:
                 await asyncio.Event().wait()
             if rule.fail:
