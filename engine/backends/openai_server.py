@@ -9,7 +9,7 @@
                  of them; it counts as impossible where that bound is negligible, and the answer is refused where not.
 
 The chat template is the server's business. Where the entry names the tokenizer of a vLLM server, a conversation with
-control strings in its texts is sent as token ids, so that they stay text; elsewhere that, too, is the server's business.
+control strings in its texts is sent as token ids, so that they stay text; elsewhere that is the server's business, too.
 With `prefill: none` a final assistant message cannot be continued: `generate` refuses it, and `choose` replaces it by a
 request to answer with an option alone.
 """

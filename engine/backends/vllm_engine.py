@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import math
 import multiprocessing
@@ -109,7 +110,8 @@ class VllmModel:
         self._closed = True
         family = with_start_times(process.pid for process in self._processes)
         self._engine.shutdown()
-        self._engine = None  # or it is taken down a second time when the interpreter ends
+        self._engine = None
+        gc.collect()  # or it is taken down a second time when the interpreter ends, which fails loudly
         await asyncio.to_thread(end_processes, self._processes)
         await asyncio.to_thread(end, family)  # workers that the engine core left behind
         self._reaper.dismiss()
