@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from charter.commands.constitution import group
 from constitution import BadInput, load_constitution
-from constitution.schema import SCHEMA_FILE
+from constitution.importing import READERS
+from constitution.schema import SCHEMA_FILE, Constitution, Principle, PrincipleTest, Proposition
 
 MINE = """\
 name: mine
@@ -160,3 +161,25 @@ def test_import_writes_a_file_that_checks(tmp_path: Path) -> None:
     ]
     assert "wrote" in output("import", str(source), "-o", str(target), "--force")
     assert "cannot be written" in faults("import", str(source), "-o", str(tmp_path / "no" / "x.yaml"))[0]
+
+
+def test_the_example_of_the_documentation_needs_no_advice(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "constitutions.md").read_text(encoding="utf-8")
+    example = tmp_path / "example.yaml"
+    example.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    assert output("check", "--strict", str(example)).endswith(": fine\n")
+
+
+def test_the_documentation_names_every_field_and_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "constitutions.md").read_text(encoding="utf-8")
+    fields = {
+        *Constitution.model_fields,
+        *Principle.model_fields,
+        *Proposition.model_fields,
+        *PrincipleTest.model_fields,
+    }
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
+    assert [
+        name for name in ("check", "show", "diff", "schema", "import") if f"charter constitution {name}" not in page
+    ] == []
+    assert [name for name in READERS if f"`{name}`" not in page] == []

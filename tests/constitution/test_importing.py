@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from constitution import BadInput, to_yaml
+from constitution import BadInput, Constitution, built_in_names, load_constitution, to_yaml
 from constitution.importing import import_constitution
 from constitution.lint import lint
 from constitution.loading import load_constitution_text
@@ -23,21 +23,37 @@ def write(folder: Path, content: object, name: str = "file.json") -> Path:
     return path
 
 
+def texts_of(constitution: Constitution) -> list[str]:
+    return [
+        text for each in constitution.principles for text in (each.critique, each.revision, each.comparison) if text
+    ]
+
+
 @paper
 def test_both_halves_of_the_paper_make_one_constitution() -> None:
     files = [PAPER / "CritiqueRevisionInstructions.json", PAPER / "RLMadisonInstructions.json"]
     constitution = import_constitution(files, name="paper")
     assert (len(constitution.for_revision()), len(constitution.for_comparison())) == (16, 16)
     assert [each.id for each in constitution.for_revision()] == [f"harmful{index}" for index in range(16)]
-    texts = [
-        text for each in constitution.principles for text in (each.critique, each.revision, each.comparison) if text
-    ]
+    texts = texts_of(constitution)
     assert len(texts) == 48
     assert not [text for text in texts if re.search(r"Request:|Critique:$|Revision:$|Options:|^\s|\s$", text)]
     assert {finding.rule for finding in lint(constitution)} == {"no-tests", "no-propositions"}
     assert constitution.principles[0].source == "Imported from CritiqueRevisionInstructions.json."
     frozen = load_constitution_text(to_yaml(constitution))
     assert frozen.hash == constitution.hash == import_constitution(files, "cai", "other name").hash
+
+
+@paper
+@pytest.mark.parametrize("name", built_in_names())
+def test_our_own_texts_are_not_the_papers(name: str) -> None:
+    def runs(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.lower())
+        return {tuple(words[start : start + 7]) for start in range(len(words) - 6)}
+
+    files = [PAPER / "CritiqueRevisionInstructions.json", PAPER / "RLMadisonInstructions.json"]
+    theirs = set().union(*map(runs, texts_of(import_constitution(files))))
+    assert not [text for text in texts_of(load_constitution(name)) if runs(text) & theirs]
 
 
 @paper

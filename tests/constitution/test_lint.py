@@ -82,6 +82,15 @@ def test_principles_that_ask_the_same_are_found() -> None:
     assert "that of 'p0'" in found[0].message
 
 
+def test_a_list_without_any_tests_is_told_once() -> None:
+    untested = "".join(f"  - {{id: {name}, comparison: Which is {name}?}}\n" for name in "abc")
+    missing = [finding for finding in findings(untested) if finding.rule == "no-tests"]
+    assert [(finding.principle, finding.field) for finding in missing] == [("", "principles")]
+    assert missing[0].message.startswith("none of the 3 principles has tests")
+    some = [finding.principle for finding in findings(f"{untested}  - id: d\n{SOUND}") if finding.rule == "no-tests"]
+    assert some == ["a", "b", "c"]
+
+
 def test_one_question_under_two_ids_and_hopeless_weights_are_found() -> None:
     first = f"  - id: a\n{COUNTERPART}{SOUND}"
     second = (
