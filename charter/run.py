@@ -95,7 +95,7 @@ def execute(recipe: Recipe, *, resume: bool = False, retry_failed: bool = False,
     if not prompts_store(folder).is_sealed:
         check_prompts(recipe.prompts)
     check_options(recipe, prompts)
-    with locked(folder), _terminated_as_interrupt():
+    with locked(folder):
         reporter = Reporter(EventLog(folder))
         _freeze(recipe, constitution, prompts, command)
         _freeze_prompts(recipe, reporter)
@@ -233,7 +233,11 @@ def _run_stages(
     from engine.stages import run_stage
 
     stages: dict[str, dict[str, int]] = {}
-    with cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())):
+    # The handler is set after Ray's own, which ends the process without a word to the user.
+    with (
+        cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())),
+        _terminated_as_interrupt(),
+    ):
         for stage, settings in stages_of(recipe).items():
             store = stage_store(recipe.folder, stage)
             if retry_failed:
