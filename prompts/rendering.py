@@ -34,6 +34,9 @@ Layout = Literal["shared_first", "paper"]
 MAX_CHARACTERS = 1_000_000
 """About 250,000 tokens: more than any window we run, and little enough that a runaway template is stopped early."""
 
+TRANSCRIPTS_KEPT = 2_000
+"""More than the rows that a worker has in flight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -93,6 +96,7 @@ class PromptSet:
         self.layout: Layout = layout
         self.max_characters = max_characters
         self._templates = compile_templates(self.sources)
+        self._transcripts: dict[int, tuple[Sequence[Message], str]] = {}
         self._shots = {
             "": (),
             "critique_revise": self._revise_shots(direct=False),
@@ -219,7 +223,16 @@ class PromptSet:
         return user(text)
 
     def _transcript(self, conversation: Sequence[Message]) -> str:
-        return self._text("transcript", conversation=checked(conversation))
+        """The conversation as a judge reads it: rendered once for the many questions about one row."""
+        if not isinstance(conversation, tuple):  # a list may have changed since
+            return self._text("transcript", conversation=checked(conversation))
+        known = self._transcripts.get(id(conversation))
+        if known is None or known[0] is not conversation:
+            if len(self._transcripts) >= TRANSCRIPTS_KEPT:
+                self._transcripts.clear()
+            known = (conversation, self._text("transcript", conversation=checked(conversation)))
+            self._transcripts[id(conversation)] = known
+        return known[1]
 
     def _critique_request(self, conversation: Sequence[Message], response: str, request: str) -> Message:
         return user(self._text("critique", conversation=conversation, response=response, request=request))

@@ -76,7 +76,8 @@ def pause(state: tenacity.RetryCallState) -> float:
     error = outcome.exception() if outcome is not None else None
     if isinstance(error, TryAgain) and error.wait is not None:
         return min(LONGEST_WAIT, error.wait)
-    return float(tenacity.wait_exponential_jitter(initial=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT)(state))
+    growing = tenacity.wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
+    return float(growing(state))
 
 
 class Server:

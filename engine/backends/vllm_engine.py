@@ -182,7 +182,8 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
     before = set(multiprocessing.active_children())
     try:
         with watched(reaper, before):
-            engine = start_engine(spec, folder)
+            # In a list that is emptied: vLLM keeps this frame alive, and the frame would keep the engine.
+            started = [start_engine(spec, folder)]
     except BadInput:
         raise
     except Exception as error:  # whatever kept the engine from starting
@@ -190,8 +191,8 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
         reaper.dismiss()
         raise ModelUnavailable(f"vLLM does not start with {spec.model!r}: {_reason(error)}") from error
     processes = [process for process in multiprocessing.active_children() if process not in before]
-    chat.context_window = engine.model_config.max_model_len
-    return VllmModel(chat, revision, engine, processes, reaper)
+    chat.context_window = started[0].model_config.max_model_len
+    return VllmModel(chat, revision, started.pop(), processes, reaper)
 
 
 def start_engine(spec: ModelSpec, folder: Path) -> Any:

