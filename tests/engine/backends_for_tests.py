@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import socket
@@ -158,8 +159,11 @@ class OpenedModels:
         """Closes all models and the server."""
         if self.serve is not None:
             self.serve.close()
-        for model in self.models.values():
-            await model.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # vLLM leaves sockets to the garbage collector
+            for model in self.models.values():
+                await model.close()
+            gc.collect()
 
 
 class Reference:
