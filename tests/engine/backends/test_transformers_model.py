@@ -12,7 +12,7 @@ import torch
 from backends_for_tests import asked, user
 
 from constitution.faults import BadInput
-from engine.backends import transformers_model
+from engine.backends import key_values, transformers_model
 from engine.backends.key_values import Prefixes, draw, nucleus, plan, shared_length
 from engine.backends.spec import ModelSpec
 from engine.backends.transformers_model import TransformersModel, open_transformers
@@ -61,14 +61,14 @@ async def test_the_loop_stays_free_while_the_model_works(model: TransformersMode
 
 async def test_computed_and_cached_tokens_add_up(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
     computed = []
-    plain = transformers_model.prefill.__globals__["forward"]
+    plain = key_values.forward
 
     def counted(model: Any, ids: torch.Tensor, mask: torch.Tensor, before: Any) -> Any:
         new = int(mask[:, -ids.shape[1] :].sum())
         computed.append(new)
         return plain(model, ids, mask, before)
 
-    monkeypatch.setitem(transformers_model.prefill.__globals__, "forward", counted)
+    monkeypatch.setattr(key_values, "forward", counted)
     shared = "Here are two answers. " * 20
     questions = [asked(f"{shared} Principle {n}: be kind.") for n in range(12)]
     choices = await asyncio.gather(*(model.choose(question, ("A", "B")) for question in questions))
@@ -130,6 +130,19 @@ async def test_closing_fails_what_is_under_way_and_what_comes_after(tiny_model: 
     with pytest.raises(ModelUnavailable, match="closed"):
         await waiting
     with pytest.raises(ModelUnavailable, match="closed"):
+        await model.generate(user("x"), Sampling())
+
+
+async def test_an_error_outside_a_batch_fails_the_calls_instead_of_hanging(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise IndexError("a mistake of ours")
+
+    monkeypatch.setattr(transformers_model, "plan", broken)
+    with pytest.raises(ModelUnavailable, match="a mistake of ours"):
+        await model.generate(user("x"), Sampling())
+    with pytest.raises(ModelUnavailable):
         await model.generate(user("x"), Sampling())
 
 
