@@ -301,14 +301,13 @@ class StageStore:
     # Reading --------------------------------------------------------------------------------------------------------
 
     @property
-    def sealed_paths(self) -> list[str]:
-        """The Parquet files of a sealed stage, as paths of its file system, in input order."""
-        return [self.folder.path(name) for name in self.folder.read_json("_SEALED.json")["parts"]]
+    def sealed_parts(self) -> list[str]:
+        """The files of a sealed stage, by their names in its folder, in input order. None where it is not sealed."""
+        return list(self.folder.read_json("_SEALED.json")["parts"]) if self.is_sealed else []
 
     def _sealed_tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        if self.is_sealed:
-            for name in self.folder.read_json("_SEALED.json")["parts"]:
-                yield self.folder.read_table(name, columns)
+        for name in self.sealed_parts:
+            yield self.folder.read_table(name, columns)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The finished rows, a part at a time: those of a sealed stage in input order, then those not yet sealed."""
