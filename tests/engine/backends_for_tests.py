@@ -59,6 +59,14 @@ def has_vllm() -> bool:
     return importlib.util.find_spec("vllm") is not None
 
 
+NEEDS_VLLM = [pytest.mark.vllm, pytest.mark.skipif(not has_vllm(), reason=VLLM_MISSING)]
+VLLM = pytest.param("vllm", marks=NEEDS_VLLM)
+OPENAI = pytest.param("openai", marks=NEEDS_VLLM)
+OPENAI_ALONE = pytest.param("openai without tokenizer", marks=NEEDS_VLLM)
+EVERY = ["scripted", "transformers", VLLM, OPENAI]
+REAL = ["transformers", VLLM, OPENAI, OPENAI_ALONE]
+
+
 @dataclass
 class ServeProcess:
     """A `vllm serve` on a loopback port, started without waiting and ended with all its children."""
