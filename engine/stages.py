@@ -27,7 +27,7 @@ import ray
 import ray.data
 
 from engine.backends.spec import ModelSpec
-from engine.hosting import RemoteModel, has_engine, host, resources
+from engine.hosting import RemoteModel, has_engine, host, keep_log, resources
 from engine.model import Model, ModelUnavailable
 from engine.plan import StagePlan, open_models
 from engine.records import Prompt, from_row
@@ -39,6 +39,7 @@ class StageWorker:
     """The actor that hosts an engine and runs chains beside it."""
 
     def __init__(self, plan: StagePlan, prompts: StageStore, remote: Mapping[str, RemoteModel], board: Any) -> None:
+        keep_log(plan.store.run, plan.store.name)
         self._plan = plan
         self._prompts = prompts
         self._part: tuple[str, pa.Table | None] = ("", None)
@@ -128,7 +129,7 @@ def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, i
 def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
     _set_up_ray_data()
     own = plan.own_model
-    hosted = {spec: host(spec) for spec in _distinct(plan) if spec != own and has_engine(spec)}
+    hosted = {spec: host(spec, plan.store.run) for spec in _distinct(plan) if spec != own and has_engine(spec)}
     remote = {role: model for role, spec in plan.models.items() for other, model in hosted.items() if spec == other}
     low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
     # Small runs are cut finer, so that every worker gets some and finished rows are reported early.

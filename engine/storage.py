@@ -1,11 +1,12 @@
 """A run folder: what is finished stays finished.
 
     runs/name/
-      recipe.yaml constitution.yaml manifest.json events.jsonl cost.json
+      README.md recipe.yaml constitution.yaml templates/ manifest.json duplicates.json events.jsonl cost.json
       stages/01_prompts/part-*.parquet _SEALED.json      one Parquet data set a stage, in input order
       stages/02_revise/_unsealed/…                       parts of a stage that is still running
       failed/02_revise/part-*.parquet                    rows set aside, with their errors
       data/revisions/ data/preferences/                  what trainers read
+      logs/02_revise-*.log                               what the workers and their engines printed
 
 While a stage runs, workers write small parts: each appears whole or not at all. A part's name holds the key of the
 batch it came from, so that a batch tried again finds what it had finished. `seal` rewrites them in input order,

@@ -218,3 +218,14 @@ async def test_a_shared_prefix_is_reported_as_cached(model: Model) -> None:
     choices = [await model.choose(asked(shared + principle), ("A", "B")) for principle in principles]
     assert choices[-1].cached_tokens >= 128
     assert choices[-1].cached_tokens < choices[-1].prompt_tokens
+
+
+@every_model
+async def test_long_seeded_prompts_side_by_side_are_all_answered(model: Model) -> None:
+    """More prompt tokens than an engine takes in one step: it may cut them, and must not die of it."""
+    long = "the hole is in the wheel, " * 80
+    asked_for = [Sampling(max_tokens=4, seed=seed) for seed in range(12)]
+    answers = await asyncio.gather(
+        *(model.generate(user(f"{sampling.seed} {long}"), sampling) for sampling in asked_for)
+    )
+    assert all(answer.completion_tokens > 0 for answer in answers)
