@@ -27,7 +27,8 @@ def _lines(recipe: Recipe, manifest: Mapping[str, Any], cost: Mapping[str, Any])
         yield f"| `data/{name}` | {product['rows']:,} | {reasons} |"
     yield ""
     for stage, counts in manifest["stages"].items():
-        yield f"- `{stage}`: {counts['items']:,} prompts gave {counts['rows']:,} rows; {counts['failed']:,} were set aside."
+        made = f"{counts['items']:,} prompts gave {counts['rows']:,} rows"
+        yield f"- `{stage}`: {made}; {counts['failed']:,} were set aside."
     yield ""
     yield "| role | model | backend |"
     yield "|---|---|---|"

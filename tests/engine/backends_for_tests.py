@@ -25,7 +25,7 @@ from engine.model import Model
 from prompts.messages import Message
 
 WINDOW = 2048
-START_LIMIT = 280.0
+START_LIMIT = 600.0
 """Seconds that an engine may take to start on a busy machine."""
 SERVED_NAME = "tiny"
 VLLM_MISSING = "vllm is not installed"
