@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,12 @@ from rich.text import Text
 
 from charter.estimate import Estimate, Range
 from charter.recipe import Recipe
-from charter.run import Outcome
+from charter.run import Outcome, stage_store
 from charter.showing import printable
 from engine.progress import duration
+from engine.storage import Folder
+
+FAILURES_TOLD = 5
 
 MADE = {
     "revisions": "prompts with a revised answer, for supervised fine-tuning",
@@ -37,13 +41,18 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
     console.print(_cost_table(outcome.cost))
     failed = sum(counts["failed"] for counts in outcome.stages.values())
     if failed:
-        console.print(
-            Text.assemble(
-                (f"{failed:,} {'row was' if failed == 1 else 'rows were'} set aside.", "bold"),
-                f" List them: charter failures {outcome.folder.location}",
-            ),
-            soft_wrap=True,
-        )
+        console.print(f"[bold]{failed:,} rows were set aside[/], the first of them:", highlight=False)
+        rows = (line for stage in outcome.stages for line in failure_lines(outcome.folder, stage))
+        for line in itertools.islice(rows, FAILURES_TOLD):
+            console.print(line, highlight=False, markup=False)
+        console.print(f"List them: charter failures {outcome.folder.location}", highlight=False)
+
+
+def failure_lines(folder: Folder, stage: str) -> Iterator[str]:
+    """The rows that a stage set aside: where each came from, and what went wrong."""
+    for row in stage_store(folder, stage).failures():
+        where = f"{stage}  {row['item_id']}  {row['source']}  after {row['attempts']} attempts"
+        yield f"{where}\n    {row['error']}: {printable(row['message'])}"
 
 
 def _cost_table(cost: Mapping[str, Any]) -> Table:

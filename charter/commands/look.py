@@ -67,8 +67,8 @@ def failures(run_folder: str, limit: int | None) -> int:
 
     Exit status 3 where there are any.
     """
-    from charter.run import STAGES, stage_store
-    from charter.showing import printable
+    from charter.run import STAGES
+    from charter.telling import failure_lines
     from constitution.faults import BadInput, Fault
     from engine.storage import Folder
 
@@ -77,11 +77,10 @@ def failures(run_folder: str, limit: int | None) -> int:
         raise BadInput(Fault("it is no run folder", where=run_folder, hint="name the folder that a run has made"))
     count = 0
     for stage in STAGES:
-        for row in stage_store(folder, stage).failures():
+        for line in failure_lines(folder, stage):
             count += 1
             if limit is None or count <= limit:
-                click.echo(f"{stage}  {row['item_id']}  {row['source']}  after {row['attempts']} attempts")
-                click.echo(f"    {row['error']}: {printable(row['message'])}")
+                click.echo(line)
     rows = "row" if count == 1 else "rows"
     click.echo(f"{count:,} {rows} set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
     if count:
