@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parent / "engine"))
 
 
+ENGINE_TIMEOUT = 900
+"""Seconds for a test that may be the one to start an engine, which takes minutes where the cores are busy."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests that start vLLM the time it takes."""
+    for item in items:
+        if item.get_closest_marker("vllm") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(ENGINE_TIMEOUT))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny Llama with random weights, its tokenizer and its chat template."""
