@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import scipy.stats
 
 from charter.recipe import Recipe
+from charter.run import STAGES
 from charter.trial import TrialRow, try_prompts
 from engine.cost import Usage, usage_of
 from engine.duplicates import DuplicateFinder
 from engine.inputs import read_prompts
-from engine.records import Prompt
+from engine.records import Prompt, as_table
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def estimate(recipe: Recipe, pilot: int) -> Estimate:
 
 
 def _stage_estimate(recipe: Recipe, stage: str, rows: Sequence[TrialRow], total: int) -> StageEstimate:
-    usages = [usage_of(row.rows) for row in rows]
+    usages = [usage_of(as_table(row.rows, STAGES[stage][0])) for row in rows]
     prices = {spec.model: spec.price for spec in recipe.models.values()}
 
     def over(name: str) -> Range:
