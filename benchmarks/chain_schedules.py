@@ -120,9 +120,11 @@ class Chains:
     flags: argparse.Namespace
     prompts: PromptSet = field(default_factory=PromptSet.load)
     marks: int = 0
+    asked: list[Asked] = field(default_factory=list)
+    asked_mark: int = 0
 
     async def run(self, schedule: str) -> Pass:
-        """A pass over fresh prompts; the ceiling's calls come from a pass of `ours` over the same rows."""
+        """A pass over fresh prompts; the ceiling's calls come from the last pass of `ours` over the same rows."""
         if schedule == "ceiling":
             return await self._at_once()
         return await self._as_rows(in_step=schedule == "staged")
@@ -136,8 +138,8 @@ class Chains:
         model = VaryingModel(self.model, self.flags.tokens, barrier)
         window = len(self.rows) if in_step else self.flags.rows_in_flight
         seconds = await self._work_off(model, self._fresh(), window)
-        self.asked = model.asked
-        self.asked_mark = self.marks
+        if not in_step:
+            self.asked, self.asked_mark = model.asked, self.marks
         return Pass(seconds, len(model.asked), model.completion_tokens)
 
     async def _work_off(self, model: VaryingModel, rows: Sequence[Prompt], window: int) -> float:
@@ -168,7 +170,7 @@ class Chains:
         return seconds
 
     async def _at_once(self) -> Pass:
-        """The calls of the pass before, under another mark, row by row."""
+        """The calls of the last pass of `ours`, in its order, under another mark."""
         old, new = f"[{self.asked_mark:06d}]", f"[{self.marks + 1:06d}]"
         self.marks += 1
         calls = [([_with_mark(message, old, new) for message in messages], s) for messages, s in self.asked]
