@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import yaml
-
 from charter.estimate import Range
 from charter.recipe import differences, load_recipe
 from charter.telling import short
@@ -14,7 +12,7 @@ from tests.charter.command_line import charter
 
 
 def recipe_of(folder: Path, rules: list[dict[str, object]], prompt: str = "How do I whistle?") -> Path:
-    (folder / "script.yaml").write_text(yaml.safe_dump({"rules": rules}))
+    (folder / "script.yaml").write_text(json.dumps({"rules": rules}))
     (folder / "prompts.jsonl").write_text(json.dumps({"prompt": prompt}) + "\n")
     described = {
         "name": "looked-at",
@@ -25,7 +23,7 @@ def recipe_of(folder: Path, rules: list[dict[str, object]], prompt: str = "How d
         "revise": {"rounds": 1},
     }
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(described))
+    path.write_text(json.dumps(described))
     return path
 
 
