@@ -41,7 +41,7 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
     console.print(_cost_table(outcome.cost))
     failed = sum(counts["failed"] for counts in outcome.stages.values())
     if failed:
-        console.print(f"[bold]{failed:,} rows were set aside[/], the first of them:", highlight=False)
+        console.print(f"[bold]{failed:,} {'row was' if failed == 1 else 'rows were'} set aside[/]:", highlight=False)
         rows = (line for stage in outcome.stages for line in failure_lines(outcome.folder, stage))
         for line in itertools.islice(rows, FAILURES_TOLD):
             console.print(line, highlight=False, markup=False)

@@ -132,7 +132,7 @@ def test_rows_set_aside_show_in_the_exit_status_and_are_listed(tmp_path: Path) -
     recipe = write_recipe(tmp_path, "poisoned", rules=({"match": "Question 7: how", "fail": -1},))
     status, said = finish(start("run", recipe))
     assert status == 3, said
-    assert "were set aside" in said
+    assert "set aside" in said
     status, listed = finish(start("failures", tmp_path / "poisoned"))
     assert status == 3
     assert "prompts.jsonl:8" in listed
