@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from subjects import add_model_flags, marked, model_spec, read_pairs, setting
+from subjects import add_model_flags, cpu_seconds, marked, model_spec, read_pairs, setting
 
 from constitution import load_constitution
 from engine.backends.opening import open_model
@@ -102,6 +102,7 @@ class Pass:
     """One schedule over all prompts."""
 
     seconds: float
+    cpu_seconds: float
     calls: int
     tokens: int
 
@@ -109,6 +110,11 @@ class Pass:
     def speed(self) -> float:
         """Generated tokens a second."""
         return self.tokens / self.seconds
+
+    @property
+    def cpu_speed(self) -> float:
+        """Generated tokens for every second that a core computed."""
+        return self.tokens / self.cpu_seconds
 
 
 @dataclass
@@ -137,13 +143,13 @@ class Chains:
         barrier = asyncio.Barrier(len(self.rows)) if in_step else None
         model = VaryingModel(self.model, self.flags.tokens, barrier)
         window = len(self.rows) if in_step else self.flags.rows_in_flight
-        seconds = await self._work_off(model, self._fresh(), window)
+        seconds, cpu = await self._work_off(model, self._fresh(), window)
         if not in_step:
             self.asked, self.asked_mark = model.asked, self.marks
-        return Pass(seconds, len(model.asked), model.completion_tokens)
+        return Pass(seconds, cpu, len(model.asked), model.completion_tokens)
 
-    async def _work_off(self, model: VaryingModel, rows: Sequence[Prompt], window: int) -> float:
-        """Seconds of a worker's runner over the rows, in batches as Ray hands them over."""
+    async def _work_off(self, model: VaryingModel, rows: Sequence[Prompt], window: int) -> tuple[float, float]:
+        """Seconds, of the clock and of the cores, of a worker's runner over the rows, in batches as Ray hands them."""
         sampling = SamplingSettings(max_tokens=LONGEST * self.flags.tokens)
         chain = ReviseChain(
             responder=model,
@@ -162,12 +168,12 @@ class Chains:
             settings = StageSettings(rows_in_flight=window, attempts=1)
             runner = RowRunner(chain, store, settings, (), tally.add)
             size = settings.rows_per_batch
-            start = time.perf_counter()
+            start, spent = time.perf_counter(), cpu_seconds()
             await asyncio.gather(*(runner.run(rows[first : first + size]) for first in range(0, len(rows), size)))
-            seconds = time.perf_counter() - start
+            seconds, cpu = time.perf_counter() - start, cpu_seconds() - spent
         if tally.failed:
             raise SystemExit(f"{tally.failed} of {len(rows)} rows failed: is the window of the model too short?")
-        return seconds
+        return seconds, cpu
 
     async def _at_once(self) -> Pass:
         """The calls of the last pass of `ours`, in its order, under another mark."""
@@ -175,9 +181,10 @@ class Chains:
         self.marks += 1
         calls = [([_with_mark(message, old, new) for message in messages], s) for messages, s in self.asked]
         model = VaryingModel(self.model, self.flags.tokens)
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), cpu_seconds()
         await asyncio.gather(*(model.replay(messages, sampling) for messages, sampling in calls))
-        return Pass(time.perf_counter() - start, len(calls), model.completion_tokens)
+        seconds, cpu = time.perf_counter() - start, cpu_seconds() - spent
+        return Pass(seconds, cpu, len(calls), model.completion_tokens)
 
 
 def _with_mark(message: Message, old: str, new: str) -> Message:
@@ -201,15 +208,23 @@ async def measure(spec: ModelSpec, rows: Sequence[Prompt], flags: argparse.Names
 
 def show(passes: dict[str, list[Pass]]) -> None:
     """The table, and the ratios between passes of the same turn."""
-    print(f"{'schedule':<10}{'calls':>7}{'tokens':>9}{'seconds':>9}{'tokens/s':>10}    share of the ceiling")
+    heads = f"{'schedule':<10}{'calls':>7}{'tokens':>9}{'seconds':>9}{'tokens/s':>10}{'tokens/core-s':>15}"
+    print(f"{heads}    share of the ceiling     by core-seconds")
     for schedule in SCHEDULES:
         runs = passes[schedule]
-        shares = [run.speed / ceiling.speed for run, ceiling in zip(runs, passes["ceiling"], strict=True)]
+        turns = list(zip(runs, passes["ceiling"], strict=True))
+        share = _spread([run.speed / ceiling.speed for run, ceiling in turns])
+        cpu_share = _spread([run.cpu_speed / ceiling.cpu_speed for run, ceiling in turns])
         seconds = statistics.median(run.seconds for run in runs)
         speed = statistics.median(run.speed for run in runs)
-        share = f"{statistics.median(shares):.3f}  ({min(shares):.3f}–{max(shares):.3f})"
-        print(f"{schedule:<10}{runs[0].calls:>7,}{runs[0].tokens:>9,}{seconds:>9.1f}{speed:>10.0f}    {share}")
-    print("share: median over repeats of the speed beside that of the same turn's ceiling (least and most)")
+        cpu_speed = statistics.median(run.cpu_speed for run in runs)
+        head = f"{schedule:<10}{runs[0].calls:>7,}{runs[0].tokens:>9,}{seconds:>9.1f}{speed:>10.0f}{cpu_speed:>15.0f}"
+        print(f"{head}    {share:<25}{cpu_share}")
+    print("shares: median over repeats of the speed beside that of the same turn's ceiling (least and most)")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f}–{max(values):.3f})"
 
 
 def main() -> None:

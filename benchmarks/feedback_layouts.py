@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from subjects import add_model_flags, marked, model_spec, read_pairs, setting
+from subjects import add_model_flags, cpu_seconds, marked, model_spec, read_pairs, setting
 
 from constitution import Constitution, draw_comparison_principles, load_constitution
 from engine.backends.opening import open_model
@@ -42,6 +42,7 @@ class Pass:
     """One layout and number of principles over all pairs."""
 
     seconds: float
+    cpu_seconds: float
     labels: int
     prompt_tokens: int
     cached_tokens: int
@@ -50,6 +51,11 @@ class Pass:
     def speed(self) -> float:
         """Labels a second."""
         return self.labels / self.seconds
+
+    @property
+    def cpu_speed(self) -> float:
+        """Labels for every second that a core computed."""
+        return self.labels / self.cpu_seconds
 
     @property
     def cached(self) -> float:
@@ -83,12 +89,12 @@ async def one_pass(chain: CompareChain, pairs: Sequence[Pair], in_flight: int) -
         prompt_tokens += sum(call.prompt_tokens for vote in votes for call in vote.calls)
         cached_tokens += sum(call.cached_tokens for vote in votes for call in vote.calls)
 
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), cpu_seconds()
     await asyncio.gather(*(one_pair(*pair) for pair in pairs))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, cpu_seconds() - spent
     if labels != 2 * count * len(pairs):
         raise SystemExit(f"{labels} labels of {2 * count * len(pairs)} votes: some could not be read")
-    return Pass(seconds, labels, prompt_tokens, cached_tokens)
+    return Pass(seconds, cpu, labels, prompt_tokens, cached_tokens)
 
 
 async def measure(spec: ModelSpec, pairs: list[Pair], flags: argparse.Namespace) -> Passes:
@@ -120,23 +126,28 @@ async def measure(spec: ModelSpec, pairs: list[Pair], flags: argparse.Namespace)
 
 def show(passes: Passes, counts: Sequence[int]) -> None:
     """The table, and the ratios between passes that ran one after the other."""
-    heads = f"{'principles':>10}{'labels':>8}  {'layout':<14}{'labels/s':>10}{'cached':>8}{'tokens/label':>14}"
-    print(f"{heads}    ratio")
+    heads = f"{'principles':>10}{'labels':>8}  {'layout':<14}{'labels/s':>10}{'labels/core-s':>15}{'cached':>8}"
+    print(f"{heads}{'tokens/label':>14}    ratio               by core-seconds")
     for count in counts:
+        turns = list(zip(passes["shared_first", count], passes["paper", count], strict=True))
+        ratio = _spread([shared.speed / paper.speed for shared, paper in turns])
+        cpu_ratio = _spread([shared.cpu_speed / paper.cpu_speed for shared, paper in turns])
         for layout in LAYOUTS:
             runs = passes[layout, count]
-            first = runs[0]
+            labels = runs[0].labels
             speed = statistics.median(run.speed for run in runs)
+            cpu_speed = statistics.median(run.cpu_speed for run in runs)
             cached = statistics.median(run.cached for run in runs)
-            ratio = ""
-            if layout == "shared_first":
-                pairs = zip(runs, passes["paper", count], strict=True)
-                ratios = [shared.speed / paper.speed for shared, paper in pairs]
-                ratio = f"{statistics.median(ratios):.2f}  ({min(ratios):.2f}–{max(ratios):.2f})"
-            tokens = first.prompt_tokens / first.labels
-            head = f"{count:>10}{first.labels:>8,}  {layout:<14}"
-            print(f"{head}{speed:>10.1f}{cached:>8.0%}{tokens:>14,.0f}    {ratio}".rstrip())
-    print("ratio: shared_first / paper, median over repeats (least and most)")
+            tokens = runs[0].prompt_tokens / labels
+            figures = (
+                f"{count:>10}{labels:>8,}  {layout:<14}{speed:>10.1f}{cpu_speed:>15.1f}{cached:>8.0%}{tokens:>14,.0f}"
+            )
+            print(f"{figures}    {ratio:<20}{cpu_ratio}" if layout == "shared_first" else figures)
+    print("ratios: shared_first / paper, median over repeats (least and most)")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 def main() -> None:

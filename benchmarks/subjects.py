@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from small_model import SHAPES, make_model
 
@@ -83,6 +84,16 @@ def marked(prompt: Prompt, mark: int) -> Prompt:
     first, *others = prompt.messages
     content = f"[{mark:06d}] {first['content']}"
     return replace(prompt, messages=(Message(role=first["role"], content=content), *others))
+
+
+def cpu_seconds() -> float:
+    """What this process and its children, the engine's among them, have computed so far.
+
+    Where other jobs share the machine, differences of this are steadier than those of the clock.
+    """
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return float(sum(spent.user + spent.system for spent in times))
 
 
 def setting(backend: str) -> str:
