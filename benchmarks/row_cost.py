@@ -30,7 +30,10 @@ from engine.storage import Folder, write_sealed
 from prompts.rendering import PromptSet
 
 SCRIPTED = ModelSpec(backend="scripted", model="hash")
-STAGES = {"02_revise": ReviseSettings(rounds=4), "03_compare": CompareSettings(principles=4)}
+STAGES: dict[str, ReviseSettings | CompareSettings] = {
+    "02_revise": ReviseSettings(rounds=4),
+    "03_compare": CompareSettings(principles=4),
+}
 
 
 def prompts(count: int) -> list[Prompt]:
@@ -102,7 +105,9 @@ def main() -> None:
                     alone = in_process(Folder(str(Path(place) / "alone")), stage, rows)
                     ray_seconds = through_ray(Folder(str(Path(place) / "ray")), stage, rows)
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(f"{stage:<12}{count:>8,}{alone / count * 1e3:>20.2f}{ray_seconds / count * 1e3:>20.2f}{peak:>12,.0f}")
+                print(
+                    f"{stage:<12}{count:>8,}{alone / count * 1e3:>20.2f}{ray_seconds / count * 1e3:>20.2f}{peak:>12,.0f}"
+                )
 
 
 if __name__ == "__main__":

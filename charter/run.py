@@ -245,6 +245,7 @@ def _run_stages(
     from engine.stages import run_stage
 
     stages: dict[str, dict[str, int]] = {}
+    reporter.say("starting Ray" if recipe.ray.address is None else f"joining Ray at {recipe.ray.address}")
     # The handler is set after Ray's own, which ends the process without a word to the user.
     with (
         cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())),

@@ -18,10 +18,13 @@ from pathlib import Path
 
 import ray
 
+from constitution.faults import CharterError
 from engine.backends.spec import ModelSpec
 
 PACKAGES = ("constitution", "prompts", "engine", "trainers", "evaluation", "sandbox", "charter")
 READERS = 2  # cores that Ray may count on beside the models', to read and move rows
+
+STARTS = 3
 
 WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -34,9 +37,16 @@ WORKER_ENVIRONMENT = {
 LOCAL_ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
+class ClusterUnavailable(CharterError):
+    """Ray does not start, or the cluster does not answer. The run can be resumed."""
+
+
 @contextmanager
 def cluster(address: str | None, object_store_gib: float, models: Sequence[ModelSpec]) -> Iterator[None]:
-    """Ray for the time of a run. A Ray that this process had started before is used and left as it is."""
+    """Ray for the time of a run. A Ray that this process had started before is used and left as it is.
+
+    Raises ClusterUnavailable.
+    """
     if ray.is_initialized():
         yield
         return
@@ -59,27 +69,42 @@ def cluster(address: str | None, object_store_gib: float, models: Sequence[Model
             root = Path(__file__).parents[1]
             environment["py_modules"] = [str(root / name) for name in PACKAGES if (root / name).is_dir()]
         settings = {"runtime_env": environment}
-    with _without_greeting():
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+    _start(address, settings)
     try:
         yield
     finally:
         ray.shutdown()
 
 
+def _start(address: str, settings: dict[str, object]) -> None:
+    """Starts or joins Ray. Raises ClusterUnavailable where it does not answer.
+
+    Ray gives its own processes 30 s, which a busy machine may overrun: starting it again then succeeds.
+    """
+    tries = STARTS if address == "local" else 1
+    for attempt in range(1, tries + 1):
+        try:
+            with _without_greeting():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+        except Exception as error:  # Ray raises several types, bare Exception among them
+            ray.shutdown()
+            if attempt < tries:
+                continue
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            where = "on this machine" if address == "local" else f"at {address!r}"
+            raise ClusterUnavailable(f"Ray does not start {where}: {reason}") from error
+        return
+
+
 @contextmanager
 def _without_greeting() -> Iterator[None]:
-    """Keeps what Ray's native code prints while it starts; shows it only where starting fails."""
+    """Keeps what Ray's native code prints while it starts from the terminal. What goes wrong is raised."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         real = os.dup(2)
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
-            kept.seek(0)
-            os.write(real, kept.read())
-            raise
         finally:
             os.dup2(real, 2)
             os.close(real)

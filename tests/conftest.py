@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +12,7 @@ import pytest_asyncio
 from engine.model import Model
 
 if TYPE_CHECKING:
-    from backends_for_tests import OpenedModels, Reference
-
-# For tiny_model and backends_for_tests, wherever the tests are collected from.
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
-
+    from tests.engine.backends_for_tests import OpenedModels, Reference
 
 ENGINE_TIMEOUT = 900
 """Seconds for a test that may be the one to start an engine, which takes minutes where the cores are busy."""
@@ -33,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny Llama with random weights, its tokenizer and its chat template."""
-    from tiny_model import make_tiny_model
+    from tests.engine.tiny_model import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
 
@@ -41,7 +36,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(tiny_model: Path) -> Reference:
     """The plain forward pass over the tiny model."""
-    from backends_for_tests import Reference
+    from tests.engine.backends_for_tests import Reference
 
     return Reference(tiny_model)
 
@@ -49,7 +44,7 @@ def reference(tiny_model: Path) -> Reference:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def opened(tiny_model: Path, request: pytest.FixtureRequest) -> AsyncIterator[OpenedModels]:
     """Every backend, opened once in the session's event loop. A server starts at once, since it takes longest."""
-    from backends_for_tests import OpenedModels, ServeProcess, has_vllm
+    from tests.engine.backends_for_tests import OpenedModels, ServeProcess, has_vllm
 
     wanted = any("openai" in item.name.partition("[")[2] for item in request.session.items)
     models = OpenedModels(tiny_model, ServeProcess(tiny_model) if wanted and has_vllm() else None)

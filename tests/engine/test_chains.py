@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -145,7 +146,7 @@ def shares_of(votes: Sequence[Vote]) -> set[float]:
     return {round(vote.probability_a, 9) for vote in votes if vote.probability_a is not None}
 
 
-async def compared(chain_model: ToldModel, a: str, b: str, **settings: object) -> Comparison:
+async def compared(chain_model: ToldModel, a: str, b: str, **settings: Any) -> Comparison:
     return await compare_chain(chain_model, **settings).compare(prompt(), response(a), response(b, 1))
 
 
@@ -252,7 +253,7 @@ async def test_n_samples_make_every_pair() -> None:
 @given(st.lists(st.tuples(probability, probability), min_size=1, max_size=4), st.floats(0.0, 1.0))
 async def test_swapping_the_responses_mirrors_the_label(shares: list[tuple[float, float]], mass: float) -> None:
     """The judge's belief hangs on what is shown where: any belief at all must give a mirrored label."""
-    belief = {}
+    belief: dict[str, tuple[float, float]] = {}
 
     def weigh(messages: Sequence[Message], options: Sequence[str]) -> Sequence[float]:
         text = "\n".join(message["content"] for message in messages)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -108,8 +110,8 @@ def test_a_kill_while_sealing_loses_nothing(tmp_path: Path, monkeypatch: pytest.
         class KilledError(Exception):
             pass
 
-        def guarded(verb):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            def act(self, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        def guarded(verb: Callable[..., None]) -> Callable[..., None]:
+            def act(self: Folder, *arguments: Any) -> None:
                 nonlocal left
                 if left == 0:
                     raise KilledError

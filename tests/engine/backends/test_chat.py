@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends_for_tests import asked, user
-from tiny_model import ASSISTANT, BOS, END, THOUGHT, USER, tiny_tokenizer
 from tokenizers import pre_tokenizers
 
 from engine.backends.chat import Chat, any_of, open_chat, whole_characters
 from engine.backends.spec import ModelSpec
 from engine.model import OptionsNotTokens, PromptTooLong, TemplateRefused
 from prompts.messages import Message
+from tests.engine.backends_for_tests import asked, user
+from tests.engine.tiny_model import ASSISTANT, BOS, END, THOUGHT, USER, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

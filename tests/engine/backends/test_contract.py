@@ -9,11 +9,11 @@ import asyncio
 import math
 
 import pytest
-from backends_for_tests import EVERY, OPENAI, REAL, VLLM, WINDOW, Reference, asked, user
-from tiny_model import BOS, END
 
 from engine.model import Choice, Model, OptionsNotTokens, PromptTooLong, Sampling
 from prompts.messages import Message
+from tests.engine.backends_for_tests import EVERY, OPENAI, REAL, VLLM, WINDOW, Reference, asked, user
+from tests.engine.tiny_model import BOS, END
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

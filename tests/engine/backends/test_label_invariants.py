@@ -7,7 +7,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from backends_for_tests import EVERY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from engine.rows import RowRunner, Tally
 from engine.settings import CompareSettings, ReviseSettings, StageSettings
 from engine.storage import Folder, StageStore
 from prompts.rendering import PromptSet
+from tests.engine.backends_for_tests import EVERY
 from tests.engine.rows_for_tests import constitution, prompt, prompts, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

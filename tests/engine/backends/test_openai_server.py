@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from backends_for_tests import asked, user
 
 from constitution.faults import BadInput, CharterError
 from engine.backends import http_server
@@ -27,6 +26,7 @@ from engine.backends.openai_server import (
 from engine.backends.spec import ModelSpec
 from engine.model import ModelError, ModelUnavailable, OptionsNotTokens, PromptTooLong, Sampling, TemplateRefused
 from prompts.reading import BadAnswer, LowMass
+from tests.engine.backends_for_tests import asked, user
 
 KEY = "sk-proj-very-secret"
 Answer = Callable[[httpx.Request], httpx.Response]

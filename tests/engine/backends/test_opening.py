@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends_for_tests import user
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
@@ -18,6 +17,7 @@ from constitution.faults import BadInput
 from engine.backends.folder import model_revision, safetensors_header
 from engine.backends.opening import FIELDS, OPENERS, check_model, open_model, open_tokenizer
 from engine.backends.spec import ModelSpec
+from tests.engine.backends_for_tests import user
 
 
 def faults(**fields: Any) -> str:

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from backends_for_tests import asked, user
 
 from constitution.faults import BadInput
 from engine.backends.opening import open_model
 from engine.backends.scripted import ScriptedModel, read_script
 from engine.backends.spec import ModelSpec
 from engine.model import ModelUnavailable, Sampling
+from tests.engine.backends_for_tests import asked, user
 
 SCRIPT = """
 context_window: 300

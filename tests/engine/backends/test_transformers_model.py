@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from backends_for_tests import asked, user
 
 from constitution.faults import BadInput
 from engine.backends import key_values, transformers_model
@@ -17,6 +16,7 @@ from engine.backends.key_values import Prefixes, draw, nucleus, plan, shared_len
 from engine.backends.spec import ModelSpec
 from engine.backends.transformers_model import TransformersModel, open_transformers
 from engine.model import Completion, ModelUnavailable, Sampling
+from tests.engine.backends_for_tests import asked, user
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,13 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from backends_for_tests import START_LIMIT, VLLM_MISSING, asked, has_vllm, user
 
 from constitution.faults import BadInput
 from engine.backends.chat import open_chat
-from engine.backends.reaper import Reaper, descendants, start_time, with_start_times
+from engine.backends.reaper import Reaper, descendants, end, start_time, with_start_times
 from engine.backends.spec import ModelSpec
 from engine.model import ModelError, ModelUnavailable, Sampling
+from tests.engine.backends_for_tests import START_LIMIT, VLLM_MISSING, asked, has_vllm, user
 
 ROOT = Path(__file__).parents[3]
 HOST = """
@@ -85,6 +86,32 @@ def test_a_killed_host_takes_its_registered_processes_along() -> None:
     assert with_start_times([shell]).keys() == {shell, sleep}
     killed(host)
     assert wait_until_gone([shell, sleep]) == []
+
+
+@pytest.mark.skipif(not has_vllm(), reason=VLLM_MISSING)
+def test_workers_are_registered_beside_the_process_that_started_them() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from engine.backends.vllm_engine import LOOK_EVERY, watched
+
+    class Noted(Reaper):
+        def watch(self, pid: int) -> None:
+            registered.add(pid)
+
+    registered: set[int] = set()
+    with watched(Noted(), set(multiprocessing.active_children())):
+        core = multiprocessing.get_context("spawn").Process(target=os.system, args=("sleep 600",))
+        core.start()
+        assert core.pid is not None
+        deadline = time.monotonic() + 60
+        while len(registered) < 2 and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
+    family = with_start_times([core.pid])
+    assert set(family) - {core.pid} <= registered
+    assert core.pid in registered
+    end(family)
+    core.join()
+    assert wait_until_gone(list(family)) == []
 
 
 def test_a_dismissed_reaper_ends_and_kills_nothing() -> None:
