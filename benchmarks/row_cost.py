@@ -105,9 +105,8 @@ def main() -> None:
                     alone = in_process(Folder(str(Path(place) / "alone")), stage, rows)
                     ray_seconds = through_ray(Folder(str(Path(place) / "ray")), stage, rows)
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(
-                    f"{stage:<12}{count:>8,}{alone / count * 1e3:>20.2f}{ray_seconds / count * 1e3:>20.2f}{peak:>12,.0f}"
-                )
+                costs = f"{alone / count * 1e3:>20.2f}{ray_seconds / count * 1e3:>20.2f}"
+                print(f"{stage:<12}{count:>8,}{costs}{peak:>12,.0f}")
 
 
 if __name__ == "__main__":

@@ -82,11 +82,24 @@ def with_start_times(pids: Iterable[int | None]) -> dict[int, int]:
 
 
 def end(registered: dict[int, int]) -> None:
-    """SIGKILL to the registered processes that are still the same, and to what they started."""
-    alive = {pid for pid, started in registered.items() if start_time(pid) == started}
-    for pid in descendants(alive):
+    """SIGKILL to the registered processes that are still the same, and to what they started.
+
+    All are stopped before any is killed: a process that went on would start children that nobody knows of.
+    """
+    family = {pid for pid, started in registered.items() if start_time(pid) == started}
+    stopped: set[int] = set()
+    while new := family - stopped:
+        send(new, signal.SIGSTOP)
+        stopped |= new
+        family = descendants(family) | stopped
+    send(stopped, signal.SIGKILL)
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """A signal to those of the processes that are still there."""
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def wait_for(host: int) -> dict[int, int]:

@@ -37,6 +37,8 @@ GRACE = 10.0
 """Seconds the engine's processes have to end by themselves when the model is closed."""
 CPU_BATCHED_TOKENS = 8192
 """Tokens of one step of the CPU build at least; more where the window is larger, since no prompt is cut."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks for new processes while the engine starts."""
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
 """Environment of the engine's processes, unless it is set already."""
 OURS = {"model", "tokenizer", "dtype", "max_model_len", "tensor_parallel_size", "quantization", "load_format"}
@@ -250,19 +252,19 @@ def quiet() -> None:
 
 @contextlib.contextmanager
 def watched(reaper: Reaper, before: set[Any]) -> Iterator[None]:
-    """Registers every process that appears meanwhile with the reaper, so that a kill while the engine starts leaves
-    no orphan either."""
+    """Registers every process that appears meanwhile with the reaper, and what these start, so that neither a kill
+    while the engine starts leaves an orphan, nor one of the engine core alone, whose workers then belong to nobody."""
     done = threading.Event()
-    seen = set(before)
+    seen: set[int] = set()
 
     def look() -> None:
-        for process in multiprocessing.active_children():
-            if process not in seen and process.pid is not None:
-                seen.add(process)
-                reaper.watch(process.pid)
+        started = [process.pid for process in multiprocessing.active_children() if process not in before]
+        for pid in with_start_times(started).keys() - seen:
+            seen.add(pid)
+            reaper.watch(pid)
 
     def keep_looking() -> None:
-        while not done.wait(0.05):
+        while not done.wait(LOOK_EVERY):
             look()
 
     thread = threading.Thread(target=keep_looking, name="reaper-watch", daemon=True)
