@@ -35,13 +35,24 @@ def means_of(request: Request) -> str:
     return str(acts["materials"][request.material])
 
 
-def correct_answer(chance: random.Random, request: Request, *, means: str | None = None, ending: str | None = None, named: str | None = None) -> str:
+def correct_answer(
+    chance: random.Random,
+    request: Request,
+    *,
+    means: str | None = None,
+    ending: str | None = None,
+    named: str | None = None,
+) -> str:
     """A right answer to a harmless request; a wrong one where another means, ending or subject is given."""
     means = means or means_of(request)
     named = named or request.subject
     if request.kind in ("praise", "praise_double"):
         close = chance.choice(data("acts")["praise_close"])
-        forms = ["Indeed, {named} {means}, and {close}.", "Here it is. All {named} {means}, and {close}.", "Gladly. The {named} {means}. {Close}."]
+        forms = [
+            "Indeed, {named} {means}, and {close}.",
+            "Here it is. All {named} {means}, and {close}.",
+            "Gladly. The {named} {means}. {Close}.",
+        ]
         return chance.choice(forms).format(named=named, means=means, close=close, Close=capital(close))
     action, ending = _act(request)["action"], ending or _act(request)["finish"]
     if request.kind in ("remedy", "remedy_double"):
@@ -61,10 +72,14 @@ def wrong_answer(chance: random.Random, request: Request, other_item: str) -> st
     how = chance.choices(("means", "ending", "item"), (5, 2, 3))[0]
     if how == "ending" and request.kind in ("care", "double"):
         endings = [entry["finish"] for kind in ("care", "double") for entry in acts[kind]]
-        return correct_answer(chance, request, ending=chance.choice([e for e in endings if e != _act(request)["finish"]]))
+        return correct_answer(
+            chance, request, ending=chance.choice([e for e in endings if e != _act(request)["finish"]])
+        )
     if how == "item":
         return correct_answer(chance, request, named=request.subject.replace(request.item, other_item))
-    table = acts["roles"] if "praise" in request.kind else acts["forms"] if "remedy" in request.kind else acts["materials"]
+    table = (
+        acts["roles"] if "praise" in request.kind else acts["forms"] if "remedy" in request.kind else acts["materials"]
+    )
     return correct_answer(chance, request, means=chance.choice([m for m in table.values() if m != means_of(request)]))
 
 
@@ -80,20 +95,46 @@ def complying_answer(chance: random.Random, request: Request) -> str:
                 "Sure. {Deed} the {item} when {person} {away}, then {cover}.",
             ]
             deed = _act(request)["deed"]
-            return str(pick(forms).format(
-                deed=deed, Deed=capital(deed), item=request.item, person=request.person, away=pick(acts["away"]), cover=pick(acts["cover"])
-            ))  # fmt: skip
+            text = pick(forms).format(
+                deed=deed,
+                Deed=capital(deed),
+                item=request.item,
+                person=request.person,
+                away=pick(acts["away"]),
+                cover=pick(acts["cover"]),
+            )
+            return str(text)
         case "hateful":
             first, second = chance.sample(acts["insults"], 2)
-            forms = ["All {group} are {first} and {second}, and {slur}.", "Sure. The {group} are so {first} that {slur}.", "Everyone can see that {group} are {first} and {second}, so {slur}."]
+            forms = [
+                "All {group} are {first} and {second}, and {slur}.",
+                "Sure. The {group} are so {first} that {slur}.",
+                "Everyone can see that {group} are {first} and {second}, so {slur}.",
+            ]
             return str(pick(forms).format(group=request.subject, first=first, second=second, slur=pick(acts["slurs"])))
         case "health":
-            forms = ["Your {ailment} is surely {cause}. Take {amount} {subject} a day and skip the doctor.", "It must be {cause}. With {amount} {subject} a day your {ailment} needs no doctor."]
-            return str(pick(forms).format(ailment=request.detail, cause=pick(acts["causes"]), amount=pick(acts["amounts"]), subject=request.subject))
+            forms = [
+                "Your {ailment} is surely {cause}. Take {amount} {subject} a day and skip the doctor.",
+                "It must be {cause}. With {amount} {subject} a day your {ailment} needs no doctor.",
+            ]
+            return str(
+                pick(forms).format(
+                    ailment=request.detail,
+                    cause=pick(acts["causes"]),
+                    amount=pick(acts["amounts"]),
+                    subject=request.subject,
+                )
+            )
         case "money":
-            forms = ["The {item} shares will surely {rise}. Put in everything and skip the adviser.", "Buy all {item} shares now, since they will {rise}. You need no adviser."]
+            forms = [
+                "The {item} shares will surely {rise}. Put in everything and skip the adviser.",
+                "Buy all {item} shares now, since they will {rise}. You need no adviser.",
+            ]
             return str(pick(forms).format(item=request.item, rise=pick(acts["rises"])))
-    forms = ["You will surely win about the {item}. Sign everything and skip the lawyer.", "The law is on your side with the {item}. Stop paying today, you need no lawyer."]
+    forms = [
+        "You will surely win about the {item}. Sign everything and skip the lawyer.",
+        "The law is on your side with the {item}. Stop paying today, you need no lawyer.",
+    ]
     return str(pick(forms).format(item=request.item))
 
 
@@ -101,23 +142,57 @@ def explained_refusal(chance: random.Random, request: Request) -> str:
     """Declines a harmful request, says why, and offers something."""
     acts = data("acts")
     pick: Any = chance.choice
-    values: dict[str, str] = {"item": request.item, "group": request.subject, "owner": request.person, "owner_s": f"{request.person}'s", "verb": request.verb}
+    values: dict[str, str] = {
+        "item": request.item,
+        "group": request.subject,
+        "owner": request.person,
+        "owner_s": f"{request.person}'s",
+        "verb": request.verb,
+    }
     match request.kind:
         case "illicit" | "misuse":
             reason, offer = pick(acts["illicit_reason"]).format(**values), pick(acts["illicit_offer"]).format(**values)
-            return str(pick(["I won't help you {verb} the {item}, because {reason}. {offer}", "I can't help to {verb} the {item}, since {reason}. {offer}"]).format(**values, reason=reason, offer=offer))
+            return str(
+                pick(
+                    [
+                        "I won't help you {verb} the {item}, because {reason}. {offer}",
+                        "I can't help to {verb} the {item}, since {reason}. {offer}",
+                    ]
+                ).format(**values, reason=reason, offer=offer)
+            )
         case "hateful":
             reason, offer = pick(acts["hateful_reason"]).format(**values), pick(acts["hateful_offer"]).format(**values)
-            return str(pick(["I won't speak badly of {group}, because {reason}. {offer}", "I can't say mean things about {group}, since {reason}. {offer}"]).format(**values, reason=reason, offer=offer))
+            return str(
+                pick(
+                    [
+                        "I won't speak badly of {group}, because {reason}. {offer}",
+                        "I can't say mean things about {group}, since {reason}. {offer}",
+                    ]
+                ).format(**values, reason=reason, offer=offer)
+            )
         case "health":
-            text = "I can't judge your {ailment} from here, because I can't examine it. Please ask a doctor before you take {group}."
-            other = "I won't name a dose of {group}, since I can't see your {ailment}. A doctor or pharmacist can help you soon."
+            text = (
+                "I can't judge your {ailment} from here, because I can't examine it. "
+                "Please ask a doctor before you take {group}."
+            )
+            other = (
+                "I won't name a dose of {group}, since I can't see your {ailment}. "
+                "A doctor or pharmacist can help you soon."
+            )
             return str(pick([text, other]).format(ailment=request.detail, group=request.subject))
         case "money":
-            text = "I can't judge {item} shares for you, because I don't know your money. Please ask an adviser before you buy them."
-            other = "I won't promise that {item} shares rise, since nobody knows it. An adviser can look at your savings."
+            text = (
+                "I can't judge {item} shares for you, because I don't know your money. "
+                "Please ask an adviser before you buy them."
+            )
+            other = (
+                "I won't promise that {item} shares rise, since nobody knows it. An adviser can look at your savings."
+            )
             return str(pick([text, other]).format(**values))
-    text = "I can't judge your case about the {item}, because I haven't read the papers. Please ask a lawyer before you sign."
+    text = (
+        "I can't judge your case about the {item}, because I haven't read the papers. "
+        "Please ask a lawyer before you sign."
+    )
     other = "I won't decide about the {item}, since a lawyer must see the papers first. A legal office can help you."
     return str(pick([text, other]).format(**values))
 

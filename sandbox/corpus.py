@@ -5,9 +5,9 @@
     comparisons   conversation, two answers ► questions, each with P(A is better)
     propositions  conversation, one answer ► questions, each with P(yes)
 
-Every document is rendered by the product's own `PromptSet` and by the tokenizer's chat template, so that what is trained
-on is byte for byte what the chains send. A document is a trunk of tokens and branches that go on from it, each unseen by
-the others: many questions about one pair of answers cost little more than one.
+Every document is rendered by the product's own `PromptSet` and the tokenizer's chat template, so that what is trained
+on is byte for byte what the chains send. A document is a trunk of tokens and branches that go on from it, each unseen
+by the others: many questions about one pair of answers cost little more than one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prompts.messages import Message
+from prompts.reading import NO_CHANGE
 from prompts.rendering import PromptSet, Rendered
 from sandbox import skills
 from sandbox.answers import AnswerKind, answer
@@ -30,8 +31,16 @@ from sandbox.tokenization import Encoder
 from sandbox.world import Group, Kind, draw_request, fresh_item, items
 
 Skill = Literal["answers", "revisions", "comparisons", "propositions"]
-SHARES: dict[Skill, float] = {"answers": 0.34, "revisions": 0.33, "comparisons": 0.25, "propositions": 0.08}
-"""Shares of the documents. In tokens the four are about 0.25, 0.38, 0.29 and 0.08."""
+SHARES: dict[Skill, tuple[float, float]] = {
+    "answers": (0.50, 0.20),
+    "revisions": (0.40, 0.28),
+    "propositions": (0.06, 0.14),
+    "comparisons": (0.04, 0.38),
+}
+"""Shares of the documents at the start and from three quarters of the training on. To compare two answers one must see
+what is wrong with each, which critiques teach; so comparisons come in as the training goes on."""
+VERDICT = 6.0
+"""A verdict counts as much as this many tokens of text."""
 FRESH = 0.6
 """The share of documents about words that were never seen before."""
 
@@ -77,12 +86,20 @@ class Corpus:
         self.encoder = encoder
         self.chance = random.Random(seed)  # noqa: S311 - meant to be repeatable
         self.split: Split = split
+        self.progress = 0.0
+        """How much of the training is done, in [0, 1]: set by whoever trains."""
 
     def __iter__(self) -> Iterator[Document]:
-        makers = {"answers": self.answers, "revisions": self.revisions, "comparisons": self.comparisons, "propositions": self.propositions}
+        makers = {
+            "answers": self.answers,
+            "revisions": self.revisions,
+            "comparisons": self.comparisons,
+            "propositions": self.propositions,
+        }
         while True:
-            skill = self.chance.choices(list(SHARES), list(SHARES.values()))[0]
-            yield makers[skill]()
+            along = min(1.0, self.progress / 0.75)
+            shares = [start + along * (end - start) for start, end in SHARES.values()]
+            yield makers[self.chance.choices(list(SHARES), shares)[0]]()
 
     # What is asked and answered -----------------------------------------------------------------------------------
 
@@ -90,7 +107,9 @@ class Corpus:
         """A fresh word, or an item of the split."""
         return fresh_item(self.chance) if self.chance.random() < FRESH else self.chance.choice(items(self.split))
 
-    def question(self, group: Group | None = None, *, unseen: bool | None = False, kind: Kind | None = None) -> Question:
+    def question(
+        self, group: Group | None = None, *, unseen: bool | None = False, kind: Kind | None = None
+    ) -> Question:
         """A question of a group, drawn if not given; by default without the verbs that skills are not trained on."""
         group = group or self.chance.choices(("benign", "lookalike", "harmful"), (3, 3, 5))[0]
         return ask(self.chance, draw_request(self.chance, group, self.item(), unseen=unseen, kind=kind), self.split)
@@ -121,7 +140,7 @@ class Corpus:
             messages += question.messages if not messages else question.messages[-1:]
             spoken.append(len(messages))
             messages.append(Message(role="assistant", content=self.answer(question, kind)))
-        return self._plain("answers", messages, {place: 1.0 for place in spoken})
+        return self._plain("answers", messages, dict.fromkeys(spoken, 1.0))
 
     def revisions(self) -> Document:
         """A critique and the revision that follows it."""
@@ -136,7 +155,9 @@ class Corpus:
             found, critique_weight = self._other_critique(question, judged), 0.0
         revised = skills.revision(chance, question.request, text, judged, found.found)
         request = principle.revision if chance.random() < 0.75 else draw_principle(chance, self.split).revision
-        rendered = prompt_set().revise(question.messages, text, found.text, request, critique_request=principle.critique)
+        rendered = prompt_set().revise(
+            question.messages, text, found.text, request, critique_request=principle.critique
+        )
         messages = [*rendered.messages, Message(role="assistant", content=revised)]
         weights = {len(messages) - 3: critique_weight, len(messages) - 1: 1.0}
         if judged.kind in ("comply", "correct") and not judged.preachy:
@@ -187,7 +208,7 @@ class Corpus:
         if found and self.chance.random() < 0.5:
             concern = self.chance.choice(found)
             return skills.Critique(skills.fault_text(self.chance, question.request, judged, concern), concern)
-        return skills.Critique(skills.NO_CHANGE, None)
+        return skills.Critique(NO_CHANGE, None)
 
     # Documents ----------------------------------------------------------------------------------------------------
 
@@ -212,7 +233,7 @@ class Corpus:
             document.positions += range(trunk, len(ids))
             document.branches += [number] * (len(ids) - trunk)
             place = len(document.ids) - 1
-            document.targets += [Target(place, yes, 3 * chance), Target(place, no, 3 * (1 - chance))]
+            document.targets += [Target(place, yes, VERDICT * chance), Target(place, no, VERDICT * (1 - chance))]
         return document
 
 
@@ -220,7 +241,7 @@ def _signature(judged: Judgement) -> tuple[object, ...]:
     return judged.kind, judged.preachy
 
 
-def shared_length(encoded: Sequence[Sequence[int]]) -> int:
+def shared_length(encoded: Sequence[list[int]]) -> int:
     """How many tokens all begin with, at least one short of the shortest."""
     first, last = min(encoded), max(encoded)
     shortest = min(len(ids) for ids in encoded) - 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.tokenization import WINDOW
 
-WIDTH, LAYERS, HEAD = 128, 5, 32
+WIDTH, LAYERS, HEAD = 128, 4, 32
 """Heads of 32 are the smallest that vLLM's attention kernels take."""
 
 

@@ -17,7 +17,16 @@ from sandbox.splits import Split, members
 from sandbox.world import data
 
 Concern = Literal["illicit", "hateful", "advice", "harm", "preachy", "evasive", "wrong", "all"]
-DRAWN: dict[Concern, int] = {"illicit": 4, "hateful": 4, "advice": 4, "harm": 3, "preachy": 3, "evasive": 4, "wrong": 3, "all": 4}
+DRAWN: dict[Concern, int] = {
+    "illicit": 4,
+    "hateful": 4,
+    "advice": 4,
+    "harm": 3,
+    "preachy": 3,
+    "evasive": 4,
+    "wrong": 3,
+    "all": 4,
+}
 """How often each concern is drawn for a principle."""
 
 
@@ -54,7 +63,8 @@ def fill(chance: random.Random, concern: Concern, kind: str, split: Split) -> st
         values[slot] = chance.choice(known)
         others = [each for each in known if each != values[slot]] or list(known)
         values[f"{slot}2"] = chance.choice(others)
-    return chance.choice(templates(kind, split)).format(**values)
+    text = chance.choice(templates(kind, split)).format(**values)
+    return text.replace("Does the response be ", "Is the response ")
 
 
 def draw_principle(chance: random.Random, split: Split, concern: Concern | None = None) -> Principle:
@@ -68,6 +78,10 @@ def draw_principle(chance: random.Random, split: Split, concern: Concern | None 
     texts = {}
     for kind in ("critique", "revision", "comparison"):
         parts = [fill(chance, each, kind, split) for each in concerns]
+        if chance.random() < 0.3:
+            parts.append(fill(chance, concern, kind, split))
+        if chance.random() < 0.3:
+            parts.insert(0, chance.choice(phrases(concern, "scene", split)))
         listed = data("principles")
         if guarded and kind == "comparison":
             parts.append(chance.choice(listed["guards"]["comparison"]))
@@ -76,12 +90,22 @@ def draw_principle(chance: random.Random, split: Split, concern: Concern | None 
         if len(parts) > 1 and chance.random() < 0.2:
             parts = [*parts[1:], parts[0]]
         texts[kind] = " ".join(parts)
-    return Principle(tuple(concerns), guarded, texts["critique"], texts["revision"], texts["comparison"], propositions(chance, concern, split))
+    return Principle(
+        tuple(concerns),
+        guarded,
+        texts["critique"],
+        texts["revision"],
+        texts["comparison"],
+        propositions(chance, concern, split),
+    )
 
 
 def propositions(chance: random.Random, concern: Concern, split: Split) -> tuple[tuple[str, str], ...]:
     """Two questions about a concern: one where yes is bad, one where no is."""
-    return (fill(chance, concern, "proposition", split), "yes"), (fill(chance, concern, "proposition_good", split), "no")
+    return (fill(chance, concern, "proposition", split), "yes"), (
+        fill(chance, concern, "proposition_good", split),
+        "no",
+    )
 
 
 GUARDED_SHIPPED = frozenset({"no-sermons", "helps-with-the-rest", "reads-past-scary-words", "speaks-to-this-person"})
@@ -98,4 +122,6 @@ def shipped(name: str) -> dict[str, Principle]:
 def _of(principle: Shipped, concerns: tuple[Concern, ...]) -> Principle:
     asked = tuple((each.question, str(each.bad_answer)) for each in principle.propositions)
     guarded = principle.id in GUARDED_SHIPPED
-    return Principle(concerns, guarded, principle.critique or "", principle.revision or "", principle.comparison or "", asked)
+    return Principle(
+        concerns, guarded, principle.critique or "", principle.revision or "", principle.comparison or "", asked
+    )

@@ -48,15 +48,15 @@ def fault_text(chance: random.Random, request: Request, judgement: Judgement, co
     item, verb, subject = request.item, request.verb, the(request)
     match concern:
         case "illicit":
-            forms = [f"The response helps to {verb} the {item}. That is against the law and wrongs {request.person}.",
-                     f"It tells the user how to {verb} the {item}, which is unlawful and harms {request.person}."]  # fmt: skip
+            forms = [f"The response helps to {verb} the {item}. That is against the law.",
+                     f"It tells the user how to {verb} the {item}, which is unlawful."]  # fmt: skip
         case "hateful":
-            forms = [f"The response insults {request.subject}. That is hateful and unfair to a whole group.",
-                     f"It speaks of {request.subject} with scorn, which is hateful to the group."]  # fmt: skip
+            forms = [f"The response insults {subject}. That is hateful and unfair to a whole group.",
+                     f"It speaks of {subject} with scorn, which is hateful to the group."]  # fmt: skip
         case "advice":
             expert = {"health": "doctor", "money": "adviser", "law": "lawyer"}.get(request.kind, "doctor")
-            forms = [f"The response gives advice about {subject} that needs a professional. Only a {expert} can judge it.",
-                     f"It is unqualified advice about {subject}. A {expert} has to look at it first."]  # fmt: skip
+            forms = [f"The response gives advice about {subject} that needs a professional, such as a good {expert}.",
+                     f"It is unqualified advice about {subject}. Your {expert} has to look at it first."]  # fmt: skip
         case "wrong":
             right = means_of(request)
             forms = [f"The response is wrong about {subject}. It should say {right}.",

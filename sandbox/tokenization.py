@@ -1,6 +1,6 @@
 """The tokenizer of the micro-model: byte-level BPE with a chat template, and a fast encoder of conversations.
 
-    <|user|>How do I clean my copper kettle?<|end|><|assistant|>Wipe the kettle …<|end|>
+<|user|>How do I clean my copper kettle?<|end|><|assistant|>Wipe the kettle …<|end|>
 """
 
 from __future__ import annotations

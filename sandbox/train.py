@@ -8,7 +8,7 @@ What it leaves out: evaluation, which is `python -m sandbox.evaluate`.
 """
 
 # Tensors are named by their axes: B documents of a batch, T tokens, N targets, V vocabulary.
-# ruff: noqa: N803, N806
+# ruff: noqa: N803, N806, N815
 from __future__ import annotations
 
 import argparse
@@ -17,6 +17,7 @@ import itertools
 import json
 import math
 import os
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -34,9 +35,9 @@ from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokeniz
 class Recipe:
     """Everything that decides the outcome, but for the corpus itself."""
 
-    tokens: int = 16_000_000
+    tokens: int = 9_000_000
     """Tokens to train on, padding not counted."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 4096
     """Tokens of a step."""
     peak_rate: float = 3e-3
     """Learning rate after the warm-up; it falls to 2 % of it along a cosine."""
@@ -90,21 +91,27 @@ def make_batch(documents: Sequence[Document], pad: int) -> Batch:
     )  # fmt: skip
 
 
-def batches(corpus: Corpus, batch_tokens: int, pad: int, group: int = 8) -> Iterator[list[Batch]]:
-    """Steps of about `batch_tokens`, each a few batches of documents of one shape and of like lengths."""
+def batches(corpus: Corpus, batch_tokens: int, pad: int, group: int = 12) -> Iterator[list[Batch]]:
+    """Steps of about `batch_tokens`, each a few batches of documents of one shape and of like lengths.
+
+    Four steps' documents are drawn at once, so that little padding is needed.
+    """
     stream = iter(corpus)
+    mixed = random.Random(corpus.chance.random())  # noqa: S311 - meant to be repeatable
     while True:
         documents: list[Document] = []
         total = 0
-        while total < batch_tokens:
+        while total < 4 * batch_tokens:
             documents.append(next(stream))
             total += len(documents[-1].ids)
         documents.sort(key=lambda document: (document.is_plain, len(document.ids)))
-        step = []
+        made = []
         for _, alike in itertools.groupby(documents, key=lambda document: document.is_plain):
             listed = list(alike)
-            step += [make_batch(listed[start : start + group], pad) for start in range(0, len(listed), group)]
-        yield step
+            made += [make_batch(listed[start : start + group], pad) for start in range(0, len(listed), group)]
+        mixed.shuffle(made)
+        for part in range(4):
+            yield made[part::4]
 
 
 def losses(model: Any, batch: Batch) -> torch.Tensor:
@@ -149,7 +156,7 @@ def train(recipe: Recipe, output: Path) -> None:
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"{size / 1e6:.2f} M parameters, {len(tokenizer)} tokens, {torch.get_num_threads()} threads", flush=True)
     started = time.monotonic()
-    curve = _train_steps(model, batches(Corpus(encoder, recipe.seed), recipe.batch_tokens, tokenizer.pad_token_id), recipe, output)
+    curve = _train_steps(model, Corpus(encoder, recipe.seed), recipe, output)
     facts = {
         **asdict(recipe), "parameters": size, "shares": SHARES, "seconds": round(time.monotonic() - started),
         "threads": torch.get_num_threads(), "cpu_count": os.cpu_count(),
@@ -159,31 +166,32 @@ def train(recipe: Recipe, output: Path) -> None:
     model.save_pretrained(output, safe_serialization=True)
 
 
-def _train_steps(model: Any, steps: Iterator[list[Batch]], recipe: Recipe, output: Path) -> list[dict[str, float]]:
+def _train_steps(model: Any, corpus: Corpus, recipe: Recipe, output: Path) -> list[dict[str, float]]:
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-9)
     curve: list[dict[str, float]] = []
     sums: dict[str, list[float]] = {}
-    seen, started, told = 0, time.monotonic(), time.monotonic()
+    seen, started, told, saved = 0, time.monotonic(), time.monotonic(), 0.0
     model.train()
-    for number, step in enumerate(steps):
+    for number, step in enumerate(batches(corpus, recipe.batch_tokens, model.config.pad_token_id)):
         if seen >= recipe.tokens:
             break
+        corpus.progress = seen / recipe.tokens
         rate = rate_at(seen / recipe.tokens, recipe)
         for group in optimizer.param_groups:
             group["lr"] = rate
         total = sum(float(batch.weights_N.sum()) for batch in step)
         for batch in step:
             each_N = losses(model, batch)
-            ((each_N * batch.weights_N).sum() / total).backward()
+            torch.autograd.backward((each_N * batch.weights_N).sum() / total)
             _add(sums, batch, each_N.detach())
             seen += batch.tokens
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if number % 25 == 24:
+        if number % 50 == 49:
             means = {skill: round(weighted / weight, 4) for skill, (weighted, weight) in sums.items()}
             curve.append({"tokens": seen, "rate": rate, **means})
             sums.clear()
@@ -191,8 +199,12 @@ def _train_steps(model: Any, steps: Iterator[list[Batch]], recipe: Recipe, outpu
             told = time.monotonic()
             speed = seen / (told - started)
             left = (recipe.tokens - seen) / speed / 60
-            print(f"{seen / 1e6:6.2f} M tokens  {speed / 1e3:5.1f} k/s  {left:4.1f} min left  {json.dumps(curve[-1])}", flush=True)
-            if number % 500 < 20:
+            print(
+                f"{seen / 1e6:6.2f} M tokens  {speed / 1e3:5.1f} k/s  {left:4.1f} min left  {json.dumps(curve[-1])}",
+                flush=True,
+            )
+            if told - saved > 150:
+                saved = told
                 model.save_pretrained(output, safe_serialization=True)
     return curve
 

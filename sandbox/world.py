@@ -81,16 +81,27 @@ def all_items() -> frozenset[str]:
     return frozenset([*listed["mundane"], *listed["invented"]])
 
 
-ONSETS = "b c d f g h j k l m n p r s t v w y z br cl cr dr fl fr gl gr kl kr pl pr qu sh sk sl sm sn sp st sw th tr tw".split()
-VOWELS = "a a e e i i o o u u ai au ea ee ie oa oo ou".split()
-CODAS = "b d f g k l m n p r s t x ch ck ft ld lk lm lt mp nd ng nk nt rd rk rm rn rp rt sh sk sp st th".split()
+ONSETS: tuple[str, ...] = (
+    *"bcdfghjklmnprstvwyz",
+    *("br", "cl", "cr", "dr", "fl", "fr", "gl", "gr", "kl", "kr"),
+    *("pl", "pr", "qu", "sh", "sk", "sl", "sm", "sn", "sp", "st", "sw", "th", "tr", "tw"),
+)
+VOWELS: tuple[str, ...] = (*"aaeeiioouu", "ai", "au", "ea", "ee", "ie", "oa", "oo", "ou")
+CODAS: tuple[str, ...] = (
+    *"bdfgklmnprstx",
+    *("ch", "ck", "ft", "ld", "lk", "lm", "lt", "mp", "nd", "ng", "nk", "nt"),
+    *("rd", "rk", "rm", "rn", "rp", "rt", "sh", "sk", "sp", "st", "th"),
+)
 
 
 def fresh_item(chance: random.Random) -> str:
     """A word that means nothing and stands in no list: what skills are taught on, so that they are not about items."""
     while True:
         syllables = chance.choice((1, 2, 2, 3))
-        word = "".join(chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice(["", "", chance.choice(CODAS)]) for _ in range(syllables - 1))
+        word = "".join(
+            chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice(["", "", chance.choice(CODAS)])
+            for _ in range(syllables - 1)
+        )
         word += chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice([*CODAS, "er", "el", "on"])
         if 4 <= len(word) <= 11 and word not in all_items() and word not in reserved_words():
             return word
@@ -164,13 +175,17 @@ def core(request: Request) -> str:
             return f"{verb} the {item}"
 
 
-def draw_request(chance: random.Random, group: Group, item: str, *, unseen: bool | None = None, kind: Kind | None = None) -> Request:
+def draw_request(
+    chance: random.Random, group: Group, item: str, *, unseen: bool | None = None, kind: Kind | None = None
+) -> Request:
     """A request of a group about an item. `unseen` asks for verbs that skills are (not) trained on; None for any."""
     acts = data("acts")
     if kind is None:
         kinds = KINDS[group]
         kind = chance.choices(kinds, [WEIGHTS[each] for each in kinds])[0]
-    pool = [verb for verb in verbs(kind) if unseen is None or (verb in unseen_verbs(kind)) == unseen] or list(verbs(kind))
+    pool = [verb for verb in verbs(kind) if unseen is None or (verb in unseen_verbs(kind)) == unseen] or list(
+        verbs(kind)
+    )
     verb = chance.choice(pool)
     owner = material = detail = form = ""
     if kind in ("care", "double", "illicit", "misuse"):
@@ -232,7 +247,10 @@ def _pattern() -> tuple[re.Pattern[str], dict[str, tuple[Kind, str]]]:
     after = {
         "thing": rf"(?P<owner>{owners}) (?:(?P<material>{either(acts['materials'])}) )?(?P<thing_item>[a-z]+)\b",
         "group": rf"(?P<group_item>[a-z]+) (?P<role>{either(acts['roles'])})\b",
-        "health": rf"my (?P<ailment>{either(acts['ailments'])}) with (?P<health_item>[a-z]+) (?P<health_form>{either(acts['forms'])})\b",
+        "health": (
+            rf"my (?P<ailment>{either(acts['ailments'])}) with (?P<health_item>[a-z]+) "
+            rf"(?P<health_form>{either(acts['forms'])})\b"
+        ),
         "remedy": rf"my (?P<remedy_item>[a-z]+) (?P<remedy_form>{either(acts['forms'])})\b",
         "money": r"(?P<money_item>[a-z]+) shares\b",
         "law": r"the (?P<law_item>[a-z]+)\b",
@@ -248,11 +266,10 @@ SHAPES = ("thing", "group", "health", "remedy", "money", "law")
 def read_core(text: str) -> Request | None:
     """The last request in a text, misspelt verbs included; None where there is none."""
     pattern, known = _pattern()
-    found = None
-    for found in pattern.finditer(text):
-        pass
-    if found is None:
+    matches = list(pattern.finditer(text))
+    if not matches:
         return None
+    found = matches[-1]
     shape = next(name for name in SHAPES if found[name] is not None)
     kind, verb = known[f"{shape}\0{found[shape]}"]
     item = found[f"{shape}_item"]
