@@ -9,8 +9,8 @@ runs in, which `ray job submit --working-dir` makes the same everywhere.
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -194,8 +194,12 @@ def check_output(folder: Folder) -> None:
     where, hint = f"output {folder.location}", "name another folder with --output"
     if not existing.is_dir():
         raise BadInput(Fault(f"{existing} is a file, and the run needs a folder there", where=where, hint=hint))
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise BadInput(Fault(f"you may not write in {existing}", where=where, hint=hint))
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise BadInput(
+            Fault(f"nothing can be written in {existing}: {error.strerror}", where=where, hint=hint)
+        ) from None
     free = shutil.disk_usage(existing).free
     if free < FREE_BYTES:
         message = f"{free / 2**20:.0f} MiB are free at {existing}; a run needs {FREE_BYTES / 2**20:.0f} MiB to start"

@@ -32,6 +32,7 @@ from engine.backends.opening import open_tokenizer
 from engine.cost import stage_cost, wall_seconds
 from engine.duplicates import DuplicateFinder
 from engine.inputs import check_prompts, read_prompts
+from engine.model import OptionsNotTokens
 from engine.plan import ROLES, StagePlan
 from engine.products import write_products
 from engine.progress import EventLog, Reporter
@@ -95,9 +96,9 @@ def execute(recipe: Recipe, *, resume: bool = False, retry_failed: bool = False,
     if not prompts_store(folder).is_sealed:
         check_prompts(recipe.prompts)
     check_options(recipe, prompts)
-    with locked(folder), _terminated_as_interrupt():
+    with locked(folder):
         reporter = Reporter(EventLog(folder))
-        _freeze(recipe, constitution, prompts, command)
+        freeze(recipe, constitution, prompts, command)
         _freeze_prompts(recipe, reporter)
         stages = _run_stages(recipe, constitution, prompts, reporter, retry_failed=retry_failed)
         return _finish(recipe, stages)
@@ -141,7 +142,11 @@ def check_options(recipe: Recipe, prompts: PromptSet) -> None:
         asked.append(prompts.proposition(question, "one", "is it"))
     counter = open_tokenizer(recipe.models_by_role(["judge"])["judge"])
     for rendered in asked:
-        counter.check_options(rendered.options, rendered.messages)
+        try:
+            counter.check_options(rendered.options, rendered.messages)
+        except OptionsNotTokens as error:
+            hint = f"name other options in the template {rendered.template}.jinja"
+            raise BadInput(Fault(str(error), where=f"model {counter.name}", hint=hint)) from None
 
 
 @contextmanager
@@ -179,7 +184,8 @@ def _terminated_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, command: str) -> None:
+def freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, command: str) -> None:
+    """Writes what the run is made of, once. Its presence makes the folder a run folder."""
     folder = recipe.folder
     if folder.exists("recipe.yaml"):
         return
@@ -233,7 +239,11 @@ def _run_stages(
     from engine.stages import run_stage
 
     stages: dict[str, dict[str, int]] = {}
-    with cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())):
+    # The handler is set after Ray's own, which ends the process without a word to the user.
+    with (
+        cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())),
+        _terminated_as_interrupt(),
+    ):
         for stage, settings in stages_of(recipe).items():
             store = stage_store(recipe.folder, stage)
             if retry_failed:

@@ -208,7 +208,7 @@ def _derived(text: str) -> Fields:
     return {
         "id": _id_of(text),
         "critique": f"Here is a principle for good responses: {principle} Point out each place where the assistant's "
-        "last response falls short of it, and say why. If there is none, say that no change is needed.",
+        "last response falls short of it, and say why.",
         "revision": f"Rewrite the assistant's last response so that it lives up to this principle: {principle} Keep "
         "everything that was already good.",
         "comparison": text if selects else f"Which response better keeps this principle: {principle} Choose that one.",

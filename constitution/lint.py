@@ -62,7 +62,7 @@ def lint(constitution: Constitution) -> list[Finding]:
 
 
 def own_findings(constitution: Constitution, document: Document) -> list[Fault]:
-    """The findings at their places in the file, in its order, less those on principles that come from an extended constitution."""
+    """The findings at their places, in the order of the file, less those on principles that it inherits."""
     data = document.data if isinstance(document.data, dict) else {}
     own = {"", *(entry["id"].strip() for entry in data.get("principles") or [])}
     faults = [finding.fault(document) for finding in lint(constitution) if finding.principle in own]
@@ -117,6 +117,17 @@ def _rarely_drawn(constitution: Constitution) -> Iterator[Finding]:
             yield Finding("rarely-drawn", message, "raise it, or remove the principle", principle.id, "weight")
 
 
+def _has_no_tests(constitution: Constitution) -> Iterator[Finding]:
+    hint = "add a prompt with a better and a worse answer"
+    untested = [each.id for each in constitution.principles if not each.tests]
+    if 1 < len(untested) == len(constitution.principles):  # said once, not for each of an imported list
+        message = f"none of the {len(untested)} principles has tests that show what it should decide"
+        yield Finding("no-tests", message, hint, field="principles")
+        return
+    for name in untested:
+        yield Finding("no-tests", "nothing shows what the principle should decide", hint, name)
+
+
 def _long_preamble(constitution: Constitution) -> Iterator[Finding]:
     words = len(constitution.preamble.split())
     if words > LONGEST_PREAMBLE:
@@ -127,12 +138,6 @@ def _long_preamble(constitution: Constitution) -> Iterator[Finding]:
 
 
 # ── On one principle ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _has_no_tests(principle: Principle) -> Iterator[Finding]:
-    if not principle.tests:
-        hint = "add a prompt with a better and a worse answer"
-        yield Finding("no-tests", "nothing shows what the principle should decide", hint, principle.id)
 
 
 def _tests_nothing(principle: Principle) -> Iterator[Finding]:
@@ -201,10 +206,10 @@ WHOLE_RULES: tuple[Callable[[Constitution], Iterator[Finding]], ...] = (
     _leaves_categories_out,
     _asks_one_question_twice,
     _rarely_drawn,
+    _has_no_tests,
     _long_preamble,
 )
 PRINCIPLE_RULES: tuple[Callable[[Principle], Iterator[Finding]], ...] = (
-    _has_no_tests,
     _tests_nothing,
     _names_no_direction,
     _holds_braces,

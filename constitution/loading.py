@@ -137,8 +137,8 @@ def _writable(value: Any) -> Any:
     if value in {"yes", "no", "on", "off"}:  # older YAML readers take these for true and false
         return DoubleQuotedScalarString(value)
     lines = value.split("\n")
-    if not all(line.isascii() and line.isprintable() and line == " ".join(line.split()) for line in lines):
-        return value  # ruamel quotes and escapes what is out of the ordinary
+    if not all(line.isprintable() and line == " ".join(line.split()) for line in lines):
+        return DoubleQuotedScalarString(value)  # the style that escapes tabs, odd line breaks and the like
     if len(lines) > 1:
         return LiteralScalarString(value)
     return _folded(value) if len(value) > LINE_WIDTH else value

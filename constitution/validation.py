@@ -79,27 +79,29 @@ def _fault(finding: _Finding, document: Document) -> Fault:
 
 
 def _finding(details: ErrorDetails, data: object, model: type[BaseModel]) -> _Finding:
-    location, skipped = _resolve(details["loc"], data)
+    missing = details["type"] == "missing"
+    location, in_union = _resolve(details["loc"][:-1] if missing else details["loc"], data)
     kind, context, found = details["type"], details.get("ctx", {}), describe(details["input"])
     name = f"'{location[-1]}'" if location and isinstance(location[-1], str) else "this entry"
     if kind == "extra_forbidden":
         key = str(details["loc"][-1])
         hint = did_you_mean(key, _known_keys(model, details["loc"][:-1]))
-        return _Finding(location, f"unknown key '{key}'", hint, at_key=True)
-    if kind == "missing":
+        return _Finding(location, f"unknown key '{key}'", hint, at_key=True, in_union=in_union)
+    if missing:
         return _Finding(location, f"the key '{details['loc'][-1]}' is missing", "add it")
     if kind in EXPECTED:
         number_for_text = kind == "string_type" and isinstance(details["input"], int | float)
         hint = f'in quotes: "{details["input"]}"'.lower() if number_for_text else ""
         message = f"{name} must be {EXPECTED[kind]}, found {found}"
-        return _Finding(location, message, hint, expected=EXPECTED[kind], in_union=skipped)
+        return _Finding(location, message, hint, expected=EXPECTED[kind], in_union=in_union)
     if kind in LIMITS:
         limit, words = LIMITS[kind]
         return _Finding(location, f"{name} must be {words} {context[limit]:g}, found {found}")
     if kind in {"literal_error", "enum"}:
         hint = did_you_mean(str(details["input"]), _options(context["expected"]))
         hint = "" if hint.startswith("known") else hint  # the message names them
-        return _Finding(location, f"{name} must be {context['expected']}, found {found}", hint, in_union=skipped)
+        message = f"{name} must be {context['expected']}, found {found}"
+        return _Finding(location, message, hint, expected=context["expected"], in_union=in_union)
     if kind == "union_tag_invalid":
         return _Finding(location, f"{name}: '{context['tag']}' is none of {context['expected_tags']}")
     if kind in {"string_too_short", "too_short"}:
@@ -112,32 +114,26 @@ def _finding(details: ErrorDetails, data: object, model: type[BaseModel]) -> _Fi
 
 
 def _merged(findings: list[_Finding]) -> Iterator[_Finding]:
-    """One finding for a place where a union tried several types; the deepest branch wins over its parents."""
-    typed: dict[Location, _Finding] = {}
+    """The findings, with those that a union's branches make of one value joined: "must be text or a list". Where a
+    branch fits better, so that something inside the value is wrong, the other branches say nothing."""
+    first: dict[Location, _Finding] = {}
     for finding in findings:
-        deeper = any(
-            other.in_union
-            and len(other.location) > len(finding.location)
-            and other.location[: len(finding.location)] == finding.location
-            for other in findings
-        )
-        if finding.in_union and deeper:
-            continue
-        first = typed.get(finding.location)
-        if finding.in_union and first is not None:
-            if finding.expected and finding.expected not in first.message:
-                first.message = first.message.replace(", found", f" or {finding.expected}, found")
-            continue
-        if finding.in_union:
-            typed[finding.location] = finding
-    dropped_of_union = {id(finding) for finding in typed.values()}
-    for finding in findings:
-        if not finding.in_union or id(finding) in dropped_of_union:
+        if not (finding.in_union and finding.expected):
             yield finding
+            continue
+        depth = len(finding.location)
+        if any(f.in_union and len(f.location) > depth and f.location[:depth] == finding.location for f in findings):
+            continue
+        if finding.location in first:
+            joined = first[finding.location]
+            joined.message = joined.message.replace(", found", f" or {finding.expected}, found")
+        else:
+            first[finding.location] = finding
+    yield from first.values()
 
 
 def _resolve(loc: Location, data: object) -> tuple[Location, bool]:
-    """The part of pydantic's location that exists in the data, and whether names of union branches were skipped."""
+    """The part of pydantic's location that exists in the data, and whether a name of a union's branch was skipped."""
     location: Location = ()
     skipped = False
     for part in loc:

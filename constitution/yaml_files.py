@@ -138,7 +138,7 @@ def parse_document(text: str, name: str, overrides: Mapping[str, str] | None = N
         raise BadInput(_syntax_fault(error, name)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        message = f"the character {error.character!r} is not allowed in YAML"
+        message = f"the character {text[error.position]!r} is not allowed in YAML"
         raise BadInput(Fault(message, file=name, line=line, hint="delete it, or write it escaped in quotes")) from None
     except YAMLError as error:
         raise BadInput(Fault(f"not YAML: {error}", file=name)) from None

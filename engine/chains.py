@@ -209,7 +209,7 @@ class CompareChain:
                 category=prompt.category,
             )
             votes, checks = await asyncio.gather(
-                self._votes(prompt, a, b, principles), self._checks(prompt, a, b, principles)
+                self.votes(prompt, a.text, b.text, principles), self._checks(prompt, a, b, principles)
             )
         probability_a, order_consistent = label_of(votes, both_orders=self.settings.both_orders)
         return Comparison(
@@ -232,13 +232,14 @@ class CompareChain:
             both_bad=both_bad(checks),
         )
 
-    async def _votes(self, prompt: Prompt, a: Response, b: Response, principles: Sequence[Principle]) -> list[Vote]:
+    async def votes(self, prompt: Prompt, a: str, b: str, principles: Sequence[Principle]) -> list[Vote]:
+        """Every vote between two texts: principles × orders × reasonings, asked side by side."""
         orders: tuple[Position, ...] = ("ab", "ba") if self.settings.both_orders else ("ab",)
         samples = self.settings.reasoning.samples if self.settings.reasoning else 1
         return list(
             await asyncio.gather(
                 *(
-                    self._vote(prompt, a.text, b.text, principle, order, sample)
+                    self._vote(prompt, a, b, principle, order, sample)
                     for principle in principles
                     for order in orders
                     for sample in range(samples)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,10 @@ WORKER_ENVIRONMENT = {
 }
 
 
+# Ray warns on standard error of what its own data library does; its log files keep everything.
+LOCAL_ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+
 @contextmanager
 def cluster(address: str | None, object_store_gib: float, models: Sequence[ModelSpec]) -> Iterator[None]:
     """Ray for the time of a run. A Ray that this process had started before is used and left as it is."""
@@ -36,23 +42,47 @@ def cluster(address: str | None, object_store_gib: float, models: Sequence[Model
         return
     in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     address = address or os.environ.get("RAY_ADDRESS") or ("auto" if in_job else "local")
-    environment: dict[str, object] = {"env_vars": WORKER_ENVIRONMENT}
-    here: dict[str, object] = {}
+    settings: dict[str, object] = {}
     if address == "local":
+        # Set in this process, not as a runtime environment: workers that Ray has started ahead can then be used.
+        for name, value in (WORKER_ENVIRONMENT | LOCAL_ENVIRONMENT).items():
+            os.environ.setdefault(name, value)
         cores = sum(math.ceil(model.cpus) * _most_replicas(model) for model in models)
-        here = {
+        settings = {
             "num_cpus": max(os.cpu_count() or 1, cores + READERS),
             "object_store_memory": int(object_store_gib * 2**30),
             "include_dashboard": False,
         }
-    elif not in_job:
-        root = Path(__file__).parents[1]
-        environment["py_modules"] = [str(root / name) for name in PACKAGES if (root / name).is_dir()]
-    ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **here)
+    else:
+        environment: dict[str, object] = {"env_vars": WORKER_ENVIRONMENT}
+        if not in_job:
+            root = Path(__file__).parents[1]
+            environment["py_modules"] = [str(root / name) for name in PACKAGES if (root / name).is_dir()]
+        settings = {"runtime_env": environment}
+    with _without_greeting():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Keeps what Ray's native code prints while it starts; shows it only where starting fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        real = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(real, kept.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
 
 
 def _most_replicas(model: ModelSpec) -> int:

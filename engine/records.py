@@ -1,7 +1,7 @@
 """The rows that stages hand to each other, and how they are stored.
 
     record       made by                          read by
-    Prompt       engine/inputs.py                 every chain
+    Prompt       engine/inputs                    every chain
     Call         every chain                      one question to a model: engine/cost.py, `charter show`
     Response     the respond step                 critique ► revise, compare
     Critique     the critique step                the reviser

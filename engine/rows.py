@@ -19,16 +19,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from constitution.faults import CharterError
+from constitution.faults import BadInput, CharterError
 from constitution.hashing import content_hash
 from engine.chains import Chain
-from engine.model import Model, ModelUnavailable, OptionsNotTokens, PromptTooLong, Sampling
+from engine.model import Model, ModelUnavailable, OptionsNotTokens, PromptTooLong, Sampling, TemplateRefused
 from engine.records import Call, FailedRow, Prompt
 from engine.settings import StageSettings
 from engine.storage import StageStore
 
 # Trying these again cannot help: the row itself is the reason.
-HOPELESS = (PromptTooLong, OptionsNotTokens)
+HOPELESS = (BadInput, PromptTooLong, TemplateRefused, OptionsNotTokens)
 CAREFUL_AFTER = 2  # deaths of a batch's worker
 
 

@@ -110,7 +110,7 @@ def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, i
 
 
 def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
-    quiet_ray_data()
+    _set_up_ray_data()
     own = plan.own_model
     hosted = {spec: host(spec) for spec in _distinct(plan) if spec != own and has_engine(spec)}
     remote = {role: model for role, spec in plan.models.items() for other, model in hosted.items() if spec == other}
@@ -139,7 +139,7 @@ def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: 
     try:
         for _ in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             pass
-    except ray.exceptions.RayTaskError as error:
+    except ray.exceptions.RayError as error:
         raise _cause(error) from None
     finally:
         for model in hosted.values():
@@ -165,9 +165,10 @@ def _cause(error: BaseException) -> BaseException:
         error = inner
 
 
-def quiet_ray_data() -> None:
-    """One reporter speaks on the driver, ours."""
+def _set_up_ray_data() -> None:
+    """One reporter speaks on the driver, ours, and what a worker raises arrives as it was."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # its wrapper loses what was raised
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

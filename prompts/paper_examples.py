@@ -6,7 +6,8 @@
 
 The comparison files hold no questions: those of `RLMadisonInstructions.json` beside them are used, one an example in
 their order, and ours where that file is not there. The better answer is put at B, A, A, B, …, since the file does
-not say which letter it had. (arXiv 2212.08073, section 4.1 and appendix E; the files carry no licence, so none is copied.)
+not say which letter it had. The files carry no licence, so nothing of them is copied here.
+(arXiv 2212.08073, section 4.1 and appendix E.)
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from constitution.faults import BadInput
+from constitution.faults import BadInput, Fault, did_you_mean
 from prompts.examples import FewShots
 from prompts.few_shot_files import read_few_shots
 from prompts.messages import Message
@@ -33,6 +33,9 @@ Layout = Literal["shared_first", "paper"]
 
 MAX_CHARACTERS = 1_000_000
 """About 250,000 tokens: more than any window we run, and little enough that a runaway template is stopped early."""
+
+TRANSCRIPTS_KEPT = 2_000
+"""More than the rows that a worker has in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,15 @@ class PromptSet:
         layout: Layout = "shared_first",
         max_characters: int = MAX_CHARACTERS,
     ) -> None:
-        """Raises BadInput where a template is at fault. Most callers want `load`."""
+        """Raises BadInput where a template is at fault or the layout is unknown. Most callers want `load`."""
+        if layout not in get_args(Layout):
+            raise BadInput(Fault(f"there is no layout {layout!r}", hint=did_you_mean(layout, get_args(Layout))))
         self.sources = dict(sources)
         self.few_shots = few_shots
         self.layout: Layout = layout
         self.max_characters = max_characters
         self._templates = compile_templates(self.sources)
+        self._transcripts: dict[int, tuple[Sequence[Message], str]] = {}
         self._shots = {
             "": (),
             "critique_revise": self._revise_shots(direct=False),
@@ -113,11 +119,22 @@ class PromptSet:
     ) -> PromptSet:
         """Our templates and few-shots, with those of the given folders in place of ours.
 
-        `few_shots` may be a folder with the CAI paper's JSON files. Raises BadInput with every fault of the templates,
-        or, where they are sound, of the few-shots.
+        `few_shots` may be a folder with the CAI paper's JSON files. Raises BadInput with every fault of both.
         """
-        sources = read_sources(templates)
-        examples = read_few_shots(few_shots) if use_few_shots else FewShots()
+        faults: list[Fault] = []
+        sources: Mapping[str, Source] = {}
+        examples = FewShots()
+        try:
+            sources = read_sources(templates)
+            compile_templates(sources)
+        except BadInput as error:
+            faults.extend(error.faults)
+        try:
+            examples = read_few_shots(few_shots) if use_few_shots else FewShots()
+        except BadInput as error:
+            faults.extend(error.faults)
+        if faults:
+            raise BadInput(faults)
         return cls(sources, examples, layout, max_characters)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -206,7 +223,16 @@ class PromptSet:
         return user(text)
 
     def _transcript(self, conversation: Sequence[Message]) -> str:
-        return self._text("transcript", conversation=checked(conversation))
+        """The conversation as a judge reads it: rendered once for the many questions about one row."""
+        if not isinstance(conversation, tuple):  # a list may have changed since
+            return self._text("transcript", conversation=checked(conversation))
+        known = self._transcripts.get(id(conversation))
+        if known is None or known[0] is not conversation:
+            if len(self._transcripts) >= TRANSCRIPTS_KEPT:
+                self._transcripts.clear()
+            known = (conversation, self._text("transcript", conversation=checked(conversation)))
+            self._transcripts[id(conversation)] = known
+        return known[1]
 
     def _critique_request(self, conversation: Sequence[Message], response: str, request: str) -> Message:
         return user(self._text("critique", conversation=conversation, response=response, request=request))

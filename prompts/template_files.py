@@ -140,7 +140,8 @@ def too_long(name: str, length: int, max_characters: int) -> Fault:
 def read_sources(folder: Path | None = None) -> dict[str, Source]:
     """The text of every template: the folder's where it holds one, else ours.
 
-    Raises BadInput where the folder is missing, holds no template, or holds one with an unknown name.
+    Raises BadInput where the folder is missing, holds no template, or holds one with an unknown name. Files
+    that are no templates are let be, so that templates and few-shots may share a folder.
     """
     sources = {name: _read(TEMPLATES_FOLDER / f"{name}.jinja") for name in KINDS}
     if folder is None:
@@ -152,7 +153,7 @@ def read_sources(folder: Path | None = None) -> dict[str, Source]:
     faults = [
         Fault("no template has this name", str(path), hint=did_you_mean(path.name, known))
         for path in files
-        if path.name not in known and path.suffix != ".md"
+        if path.name not in known and path.suffix in {".jinja", ".jinja2", ".j2"}
     ]
     if not faults and not any(path.name in known for path in files):
         faults.append(Fault("the folder holds no template", str(folder), hint=did_you_mean("", known)))
@@ -242,6 +243,13 @@ class _Check:
         for name in sorted(kind.required - used):
             self.fault(f"the template never uses '{name}'", 0, f"write {{{{ {name} }}}} where it belongs")
 
+    def check_shown(self, text: str, sample: Mapping[str, Any], kind: Kind) -> None:
+        """A question that only one layout shows would leave the judge of the other without one."""
+        for name in sorted(kind.required):
+            value = sample[name] if name in TEXTS else sample["conversation"][0]["content"]
+            if value not in text and not self.faults:
+                self.fault(f"'{name}' is not shown in the layout {sample['layout']}", 0, "show it in every layout")
+
     def check_other_templates(self, tree: nodes.Template) -> None:
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             self.fault("a template cannot take in another", node.lineno, "write its text here")
@@ -253,10 +261,11 @@ class _Check:
         for sample in SAMPLES:
             context = compiled.new_context(dict(sample))
             try:
-                _joined(compiled, context, SAMPLE_CHARACTERS)
+                text = _joined(compiled, context, SAMPLE_CHARACTERS)
             except Exception as error:  # a template can fail in any way, and each is the file's fault
                 self.faults.append(_failure(compiled, self.source, error))
                 return {}
+            self.check_shown(text, sample, kind)
             exported = context.get_exported()
             varying |= {name for name, value in exported.items() if found.get(name, value) != value}
             found |= exported

@@ -2,7 +2,7 @@
 
 check     faults and advice        show     the principles in a table, or one in full
 diff      what an edit changes     schema   the JSON Schema, for editors
-import    from other formats
+import    from other formats         render, test: see charter/commands/asking.py
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from charter.commands.asking import render, test
 from constitution.faults import BadInput, Fault
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def group() -> None:
 
     A constitution is a built-in name (see `charter constitution show`) or the path of a YAML file.
     """
+
+
+group.add_command(render)
+group.add_command(test)
 
 
 @group.command()

@@ -17,6 +17,8 @@ A script file:
         choose: [0.7, 0.2]        # probabilities of the options in the order asked
       - match: "tar pit"
         hang: true                # never answers
+      - match: "trapdoor"
+        crash: true               # ends the process at once, as an engine that dies does
 
 Nothing here is random: the same conversation, sampling and options give the same answer on any machine. A token
 is a word. A call costs a few microseconds.
@@ -27,6 +29,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 import random
 import re
 import zlib
@@ -60,7 +63,7 @@ STREAM = tuple(random.Random(0).choices(WORDS.split(), k=1 << 16))  # noqa: S311
 """The pseudo-texts are cut from one long text, since drawing each word would cost more than everything else."""
 SPREAD, POSITION_BIAS = 3.0, 0.1
 """Log-odds: how far apart the content puts two answers at most, and how much the first place adds."""
-LABELLED_LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s*(.*)$")
+LABELLED_BLOCK = re.compile(r"^\(([A-Z])\) (<response>\n.*?\n</response>|.*?$)", re.MULTILINE | re.DOTALL)
 
 
 def echo(messages: Sequence[Message], sampling: Sampling) -> str:
@@ -80,31 +83,26 @@ def pseudo_text(messages: Sequence[Message], sampling: Sampling) -> str:
 
 
 def content_verdict(messages: Sequence[Message], options: Sequence[str]) -> Sequence[float]:
-    """Probabilities that depend on what the lines labelled `(A)`, `(B)` say, so that a swap mirrors them nearly.
+    """Probabilities that depend on what stands behind the labels `(A)`, `(B)`, so that a swap mirrors them nearly.
 
-    Each option's log-odds is a hash of its own line and of all the other text together, whatever its order, plus a
-    small bonus for the first place. An option without such a line is judged by its own letters.
+    Each option's log-odds is a hash of its own block and of the rest of the last user message, plus a small bonus for
+    the first place. An option without a block is judged by its own letters.
     """
-    surrounding = 0
-    lines: dict[str, int] = {}
-    for message in messages:
-        for line in message["content"].split("\n"):
-            if not (line := line.strip()):
-                continue
-            labelled = LABELLED_LINE.match(line)
-            text = labelled.group(2) if labelled else line
-            number = zlib.crc32(text.encode("utf-8", "surrogatepass"))
-            surrounding += number
-            if labelled:
-                lines[labelled.group(1)] = number
+    asked = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    blocks = {match.group(1): _number(match.group(2)) for match in LABELLED_BLOCK.finditer(asked)}
+    rest = _number(LABELLED_BLOCK.sub("", asked))
     scores: list[float] = []
     for place, option in enumerate(options):
-        own = lines.get(option.strip(), zlib.crc32(option.encode("utf-8", "surrogatepass")))
-        mixed = zlib.crc32(f"{own} {surrounding}".encode())
+        own = blocks.get(option.strip(), _number(option))
+        mixed = _number(f"{own} {rest}")
         scores.append(SPREAD * mixed / 2**32 + (POSITION_BIAS if place == 0 else 0.0))
-    mass = 0.9 + 0.0999 * (surrounding % 1000) / 1000
+    mass = 0.9 + 0.0999 * (rest % 1000) / 1000
     total = sum(math.exp(score) for score in scores)
     return [mass * math.exp(score) / total for score in scores]
+
+
+def _number(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
 class Rule(BaseModel):
@@ -122,6 +120,8 @@ class Rule(BaseModel):
     """How many times each conversation raises ModelUnavailable before it is answered; -1 is always."""
     hang: bool = False
     """Never answer."""
+    crash: bool = False
+    """End the process at once."""
 
     @model_validator(mode="after")
     def _probabilities(self) -> Rule:
@@ -205,6 +205,8 @@ class ScriptedModel:
         for index, rule in enumerate(self.rules):
             if not rule.match.search(last):
                 continue
+            if rule.crash:
+                os._exit(1)
             if rule.hang:
                 await asyncio.Event().wait()
             if rule.fail:

@@ -111,6 +111,8 @@ class Worker(threading.Thread):
         self.device = model.device
         self.waiting: deque[Job] = deque()
         self.questions: deque[Job] = deque()
+        self.taken: list[Job] = []
+        """Out of a queue and not yet in `rows`."""
         self.rows: list[Row] = []
         self.batch: Rows | None = None
         self.prefixes = Prefixes()
@@ -133,15 +135,22 @@ class Worker(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Turns until stopped."""
-        with torch.inference_mode():
-            while self._wait():
-                self._answer()
-                self._admit()
-                self._decode()
-        for job in [*self.waiting, *self.questions, *(row.job for row in self.rows)]:
-            job.deliver(ModelUnavailable(f"{self.chat.name!r} was closed before it answered"))
-        self.rows, self.batch, self.prefixes, self.model = [], None, Prefixes(), None
+        """Turns until stopped. Nobody is left waiting, whatever ends it."""
+        reason = "it was closed before it answered"
+        try:
+            with torch.inference_mode():
+                while self._wait():
+                    self._answer()
+                    self._admit()
+                    self._decode()
+        except Exception as error:
+            reason = f"its thread ended: {type(error).__name__}: {error}"
+        with self.arrived:
+            self.stopped = True
+            jobs = [*self.taken, *self.waiting, *self.questions, *(row.job for row in self.rows)]
+        for job in jobs:
+            job.deliver(ModelUnavailable(f"{self.chat.name!r}: {reason}"))
+        self.taken, self.rows, self.batch, self.prefixes, self.model = [], [], None, Prefixes(), None
 
     def _wait(self) -> bool:
         with self.arrived:
@@ -153,15 +162,20 @@ class Worker(threading.Thread):
         return not self.stopped
 
     def _answer(self) -> None:
-        """Verdicts: the group of prompts with the longest common part, the oldest request among those looked at."""
-        with self.arrived:
-            jobs = [job for job in self.questions if not job.future.cancelled()]
-            self.questions.clear()
-        seen, later = jobs[: LOOK_AHEAD * self.batch_size], jobs[LOOK_AHEAD * self.batch_size :]
+        """The oldest verdicts, those with a long common part together."""
+        seen = self._take(self.questions, LOOK_AHEAD * self.batch_size)
         for group in plan([job.prompt for job in seen], self.batch_size):
             self._guarded([seen[index] for index in group], self._choose)
+
+    def _take(self, queue: deque[Job], count: int) -> list[Job]:
+        """The oldest jobs of a queue that somebody still waits for."""
+        self.taken = []
         with self.arrived:
-            self.questions.extendleft(reversed(later))
+            while queue and len(self.taken) < count:
+                job = queue.popleft()
+                if not job.future.cancelled():
+                    self.taken.append(job)
+        return self.taken
 
     def _choose(self, jobs: list[Job]) -> None:
         logits_B_V, _, cached = prefill(self.model, [job.prompt for job in jobs], self.prefixes, self.device)
@@ -172,12 +186,7 @@ class Worker(threading.Thread):
 
     def _admit(self) -> None:
         """Fills the free places of the decoding batch."""
-        jobs: list[Job] = []
-        with self.arrived:
-            while self.waiting and len(self.rows) + len(jobs) < self.batch_size:
-                job = self.waiting.popleft()
-                if not job.future.cancelled():
-                    jobs.append(job)
+        jobs = self._take(self.waiting, self.batch_size - len(self.rows))
         for group in plan([job.prompt for job in jobs], self.batch_size):
             self._guarded([jobs[index] for index in group], self._start)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.duplicates import DuplicateFinder, find_duplicates, shingles, similarity
+from engine.duplicates import GROUP_MEMBERS_INDEXED, DuplicateFinder, _NearIndex, find_duplicates, shingles, similarity
 from engine.records import Prompt
 
 WORDS = [f"{first}{second}" for first in "bcdfghklmnprstvz" for second in ("an", "el", "is", "or", "um", "ate", "ink")]
@@ -118,7 +117,7 @@ def test_case_spacing_and_punctuation_do_not_count(one: str, other: str, alike: 
 
 
 def test_a_system_message_for_all_does_not_make_prompts_alike() -> None:
-    system = "You are a helpful assistant that answers with care. " * 20
+    system = " ".join(f"rule{number}" for number in range(200))
     items = [prompt(text, index, system) for index, text in enumerate(("How tall is Everest?", "Who wrote Emma?"))]
     assert find_duplicates(items).near == ()
 
@@ -138,12 +137,20 @@ def test_near_duplicates_need_not_be_looked_for() -> None:
         DuplicateFinder(0.3)
 
 
-def test_a_template_that_all_prompts_share_does_not_take_quadratic_time() -> None:
+def test_prompts_of_one_template_are_compared_with_a_few_each(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(1)
     template = sentence(draw, 60)
-    items = prompts(*(" ".join([*template, *sentence(draw, 2)]) for _ in range(4000)))
-    begun = time.process_time()
+    items = prompts(*(" ".join([*template, *sentence(draw, 2)]) for _ in range(400)))
+    compared: list[int] = []
+    candidates = _NearIndex._candidates
+
+    def counted(index: _NearIndex, sketch: object) -> list[int]:
+        found = candidates(index, sketch)
+        compared.append(len(found))
+        return found
+
+    monkeypatch.setattr(_NearIndex, "_candidates", counted)
     (group,) = find_duplicates(items).near
-    assert len(group.members) == len({item.item_id for item in items})
-    # 4,000 prompts against each other would be 8 million comparisons, minutes of them.
-    assert time.process_time() - begun < 10
+    assert len(group.members) == len({item.item_id for item in items}) > 300
+    # With each other it would be 80,000 comparisons, and the square of every larger number.
+    assert max(compared) <= GROUP_MEMBERS_INDEXED

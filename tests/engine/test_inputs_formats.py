@@ -219,6 +219,12 @@ def test_plain_text_is_one_prompt_a_line(tmp_path: Path) -> None:
     assert turns(read(tmp_path / "list", format="text")[0]) == [("user", "{not json")]
 
 
+@pytest.mark.parametrize(("name", "content"), [("p.txt", "q"), ("p.jsonl", '{"prompt": "q"}'), ("p.csv", "prompt\nq")])
+def test_a_byte_order_mark_is_no_part_of_the_text(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert turns(read(tmp_path / name)[0]) == [("user", "q")]
+
+
 def test_saved_data_sets_and_folders_with_splits(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_list([{"messages": [USER, ANSWER]}, {"messages": [USER]}])
     rows.save_to_disk(str(tmp_path / "one"))

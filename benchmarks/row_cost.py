@@ -1,0 +1,109 @@
+"""What the engine itself costs a row: the scripted backend answers at once, so all the time is ours.
+
+    python benchmarks/row_cost.py [--rows 1000 10000]
+
+Two stages over synthetic prompts: critique ► revise with 4 rounds (9 calls a row) and compare with 4 principles in
+both orders (10 calls a row and the propositions). Each is run in this process (chain, records, parts on disk: no Ray)
+and through Ray. Prints milliseconds a row, per core busy, and the peak memory of this process and its children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from charter.run import prompts_store, stage_store
+from constitution import load_constitution
+from engine.backends.spec import ModelSpec
+from engine.cluster import cluster
+from engine.plan import ROLES, StagePlan, open_models
+from engine.progress import EventLog, Reporter
+from engine.records import Prompt
+from engine.rows import RowRunner, Tally
+from engine.settings import CompareSettings, ReviseSettings, StageSettings
+from engine.stages import run_stage
+from engine.storage import Folder, write_sealed
+from prompts.rendering import PromptSet
+
+SCRIPTED = ModelSpec(backend="scripted", model="hash")
+STAGES = {"02_revise": ReviseSettings(rounds=4), "03_compare": CompareSettings(principles=4)}
+
+
+def prompts(count: int) -> list[Prompt]:
+    """Two-turn conversations of some eighty words, all different."""
+    return [
+        Prompt.of(
+            [
+                {"role": "user", "content": f"Question {number}. " + "How would you explain this to a neighbour? " * 5},
+                {"role": "assistant", "content": "It depends on what they know already. " * 3},
+                {"role": "user", "content": f"They know nothing about topic {number % 97}."},
+            ],
+            index=number,
+        )
+        for number in range(count)
+    ]
+
+
+def plan_of(folder: Folder, stage: str) -> StagePlan:
+    """The stage with the scripted backend in every role."""
+    settings = STAGES[stage]
+    return StagePlan(
+        store=stage_store(folder, stage),
+        settings=settings,
+        models=dict.fromkeys(ROLES[type(settings)], SCRIPTED),
+        constitution=load_constitution("harmlessness"),
+        prompts=PromptSet.load(),
+        rows=StageSettings(),
+        seed=0,
+    )
+
+
+def in_process(folder: Folder, stage: str, rows: list[Prompt]) -> float:
+    """Seconds to run the rows without Ray, in batches as Ray would hand them over."""
+    plan = plan_of(folder, stage)
+
+    async def run() -> float:
+        models = await open_models(plan.models)
+        tallies: list[Tally] = []
+        runner = RowRunner(plan.chain(models), plan.store, plan.rows, (), tallies.append)
+        size = plan.rows.rows_per_batch
+        start = time.perf_counter()
+        for first in range(0, len(rows), 4 * size):
+            batches = [rows[place : place + size] for place in range(first, min(first + 4 * size, len(rows)), size)]
+            await asyncio.gather(*(runner.run(batch) for batch in batches))
+        return time.perf_counter() - start
+
+    return asyncio.run(run())
+
+
+def through_ray(folder: Folder, stage: str, rows: list[Prompt]) -> float:
+    """Seconds to run and seal the rows on a started Ray."""
+    write_sealed(prompts_store(folder), [rows[place : place + 5_000] for place in range(0, len(rows), 5_000)])
+    reporter = Reporter(EventLog(folder))
+    start = time.perf_counter()
+    run_stage(plan_of(folder, stage), prompts_store(folder), reporter.watcher(stage))
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000])
+    counts = parser.parse_args().rows
+    print(f"{'stage':<12}{'rows':>8}{'in process ms/row':>20}{'through Ray ms/row':>20}{'peak MiB':>12}")
+    with cluster("local", 0.5, [SCRIPTED]):
+        for stage in STAGES:
+            for count in counts:
+                rows = prompts(count)
+                with tempfile.TemporaryDirectory() as place:
+                    alone = in_process(Folder(str(Path(place) / "alone")), stage, rows)
+                    ray_seconds = through_ray(Folder(str(Path(place) / "ray")), stage, rows)
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                print(f"{stage:<12}{count:>8,}{alone / count * 1e3:>20.2f}{ray_seconds / count * 1e3:>20.2f}{peak:>12,.0f}")
+
+
+if __name__ == "__main__":
+    main()

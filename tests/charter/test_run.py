@@ -1,0 +1,160 @@
+"""Whole runs as a user starts them: separate processes, real Ray, a scripted model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from datasets import load_dataset
+
+ROOT = Path(__file__).parents[2]
+COUNT = 40
+
+
+def write_recipe(folder: Path, name: str, *, latency: float = 0.0, rules: tuple[dict[str, Any], ...] = ()) -> Path:
+    prompts = folder / "prompts.jsonl"
+    lines = [json.dumps({"prompt": f"Question {number}: how?"}) for number in range(COUNT)]
+    prompts.write_text("\n".join([*lines, lines[3]]) + "\n")
+    script = folder / "script.yaml"  # one file for all recipes of a folder: its hash is the model's revision
+    script.write_text(yaml.safe_dump({"latency": latency, "rules": list(rules)}))
+    recipe = {
+        "name": name,
+        "output": str(folder / name),
+        "prompts": [{"path": str(prompts)}],
+        "constitution": "learning",
+        "models": {"policy": {"backend": "scripted", "model": str(script), "cpus": 0.1}},
+        "revise": {"rounds": 2},
+        "compare": {"principles": 2},
+        "rows": {"rows_per_batch": 4, "rows_in_flight": 4, "flush_seconds": 0.2},
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "charter", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, errors = process.communicate(timeout=250)
+    return process.returncode, output + errors
+
+
+def wait_for_rows(run: Path, stage: str, process: subprocess.Popen[str]) -> None:
+    """Until a part of the stage is on disk."""
+    deadline = time.monotonic() + 200
+    while not list((run / "stages" / stage / "_unsealed" / "rows").rglob("*.parquet")):
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def stage_rows(run: Path, stage: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(run / "stages" / stage).to_pylist()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    status, said = finish(start("run", write_recipe(folder, "calm", latency=0.05)))
+    assert status == 0, said
+    assert "data/preferences" in said
+    return folder / "calm"
+
+
+def test_a_run_leaves_two_data_sets_and_its_whole_provenance(undisturbed: Path) -> None:
+    revisions = load_dataset("parquet", data_dir=str(undisturbed / "data" / "revisions"), split="train")
+    preferences = load_dataset("parquet", data_dir=str(undisturbed / "data" / "preferences"), split="train")
+    assert len(revisions) == COUNT
+    assert revisions[0]["prompt"] == [{"role": "user", "content": "Question 0: how?"}]
+    assert revisions[0]["completion"][0]["role"] == "assistant"
+    assert len(preferences) == COUNT
+    assert all(row["chosen"] != row["rejected"] and 0.5 < row["probability"] <= 1 for row in preferences)
+    manifest = json.loads((undisturbed / "manifest.json").read_text())
+    assert manifest["stages"]["02_revise"] == {"rows": COUNT, "items": COUNT, "failed": 0}
+    assert json.loads((undisturbed / "duplicates.json").read_text())["exact"][0]["dropped"][0]["index"] == COUNT
+    row = stage_rows(undisturbed, "03_compare")[0]
+    assert row["constitution_hash"] == manifest["constitution"]["hash"]
+    assert len(row["votes"]) == 4
+    assert {vote["calls"][0]["template_hash"] for vote in row["votes"]} == {manifest["templates"]["compare"]}
+    cost = json.loads((undisturbed / "cost.json").read_text())
+    calls = {step["step"]: step["calls"] for step in cost["02_revise"]["steps"]}
+    assert calls == {"respond": COUNT, "critique": 2 * COUNT, "revise": 2 * COUNT}
+
+
+@pytest.mark.parametrize("stage", ["02_revise", "03_compare"])
+def test_a_run_killed_and_resumed_equals_an_undisturbed_one(undisturbed: Path, stage: str) -> None:
+    folder = undisturbed.parent
+    recipe = write_recipe(folder, f"killed-{stage}", latency=0.05)
+    run = folder / f"killed-{stage}"
+    process = start("run", recipe)
+    wait_for_rows(run, stage, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    status, said = finish(start("run", recipe, "--resume"))
+    assert status == 0, said
+    for name in ("02_revise", "03_compare"):
+        assert stage_rows(run, name) == stage_rows(undisturbed, name)
+
+
+def test_an_interrupted_run_says_how_to_go_on(undisturbed: Path) -> None:
+    folder = undisturbed.parent
+    recipe = write_recipe(folder, "interrupted", latency=0.05)
+    run = folder / "interrupted"
+    process = start("run", recipe)
+    wait_for_rows(run, "02_revise", process)
+    os.kill(process.pid, signal.SIGINT)
+    status, said = finish(process)
+    assert status == 130, said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    assert list((run / "stages" / "02_revise" / "_unsealed").rglob("*.parquet"))
+
+
+def test_rows_set_aside_show_in_the_exit_status_and_are_listed(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "poisoned", rules=({"match": "Question 7: how", "fail": -1},))
+    status, said = finish(start("run", recipe))
+    assert status == 3, said
+    assert "were set aside" in said
+    status, listed = finish(start("failures", tmp_path / "poisoned"))
+    assert status == 3
+    assert "prompts.jsonl:8" in listed
+    assert "ModelUnavailable" in listed
+    # The model is mended (and its revision is another, which is no part of the recipe): the rows are tried again.
+    write_recipe(tmp_path, "poisoned")
+    status, said = finish(start("run", recipe, "--resume", "--retry-failed"))
+    assert status == 0, said
+    assert [row["index"] for row in stage_rows(tmp_path / "poisoned", "02_revise")] == list(range(COUNT))
+    status, listed = finish(start("failures", tmp_path / "poisoned"))
+    assert (status, "0 rows set aside" in listed) == (0, True)
+
+
+def test_a_dry_run_estimates_what_the_run_then_takes(undisturbed: Path) -> None:
+    recipe = write_recipe(undisturbed.parent, "dry", latency=0.05)
+    status, said = finish(start("run", recipe, "--dry-run", "--set", "models.policy.price.completion=10"))
+    assert status == 0, said
+    assert not (undisturbed.parent / "dry").exists()
+    assert "02_revise" in said
+    assert "40 prompts" in said
+
+
+def test_preview_shows_prompts_and_verdicts_and_writes_nothing(undisturbed: Path) -> None:
+    recipe = write_recipe(undisturbed.parent, "seen", latency=0.0)
+    status, said = finish(start("preview", recipe, "--rows", "1"))
+    assert status == 0, said
+    assert "Question 0: how?" in said
+    assert "P(a better)" in said
+    assert not (undisturbed.parent / "seen").exists()
+    assert finish(start("validate", recipe))[0] == 0

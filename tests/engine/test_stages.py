@@ -1,0 +1,152 @@
+"""Stages on a real Ray, with scripted models. One Ray for the whole file; it ends with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+import yaml
+
+from constitution import load_constitution
+from engine.backends.spec import ModelSpec
+from engine.cluster import cluster
+from engine.model import ModelUnavailable
+from engine.plan import ROLES, StagePlan
+from engine.records import Comparison, Prompt, RevisedRow
+from engine.settings import CompareSettings, ReviseSettings, StageSettings
+from engine.stages import run_stage
+from engine.storage import Folder, StageStore, write_sealed
+from prompts.rendering import PromptSet
+from tests.engine.rows_for_tests import prompts
+
+pytestmark = pytest.mark.filterwarnings("default")  # Ray's own start-up warns
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started_ray() -> Iterator[None]:
+    with cluster("local", 0.2, []):
+        yield
+
+
+def script(tmp_path: Path, **content: object) -> ModelSpec:
+    path = tmp_path / "script.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return ModelSpec(backend="scripted", model=str(path), cpus=0.1)
+
+
+def plan_for(
+    tmp_path: Path, settings: ReviseSettings | CompareSettings, spec: ModelSpec, count: int, **rows: Any
+) -> tuple[StagePlan, StageStore]:
+    run = Folder(str(tmp_path / "run"))
+    source = StageStore(run, "01_prompts", Prompt)
+    write_sealed(source, [prompts(count)])
+    record = RevisedRow if isinstance(settings, ReviseSettings) else Comparison
+    plan = StagePlan(
+        store=StageStore(run, "stage", record),
+        settings=settings,
+        models=dict.fromkeys(ROLES[type(settings)], spec),
+        constitution=load_constitution("learning"),
+        prompts=PromptSet.load(),
+        rows=StageSettings.model_validate({"flush_seconds": 0.2, "rows_per_batch": 4, **rows}),
+        seed=3,
+    )
+    return plan, source
+
+
+def quiet(board: object, finished: int, total: int) -> nullcontext[None]:
+    return nullcontext()
+
+
+def rows_of(store: StageStore) -> list[dict[str, Any]]:
+    return [row for table in store.tables() for row in table.to_pylist()]
+
+
+def test_every_prompt_comes_out_once_in_input_order_with_the_tail(tmp_path: Path) -> None:
+    plan, source = plan_for(tmp_path, ReviseSettings(rounds=2), ModelSpec(backend="scripted", model="hash"), 37)
+    assert run_stage(plan, source, quiet) == {"rows": 37, "items": 37, "failed": 0}
+    rows = rows_of(plan.store)
+    assert [row["index"] for row in rows] == list(range(37))
+    assert all(len(row["revisions"]) == 2 for row in rows)
+    assert run_stage(plan, source, quiet) == {"rows": 37, "items": 37, "failed": 0}, "nothing is left to do"
+
+
+def test_poison_and_crashing_rows_are_set_aside_and_the_rest_is_done(tmp_path: Path) -> None:
+    rules = [{"match": "Question 5\\?", "fail": -1}, {"match": "Question 9\\?", "crash": True}]
+    plan, source = plan_for(tmp_path, ReviseSettings(rounds=1), script(tmp_path, rules=rules), 14)
+    assert run_stage(plan, source, quiet) == {"rows": 12, "items": 12, "failed": 2}
+    by_index = {row["index"]: row for row in plan.store.failures()}
+    assert sorted(by_index) == [5, 9]
+    assert by_index[5]["error"] == "ModelUnavailable"
+    assert "died" in by_index[9]["message"]
+
+
+class KillOnce:
+    """Kills the worker process once, as soon as so many prompts are finished."""
+
+    def __init__(self, board: Any, after: int) -> None:
+        self.board = board
+        self.after = after
+        self.killed: list[int] = []
+        self.thread = threading.Thread(target=self.kill, daemon=True)
+
+    def kill(self) -> None:
+        while ray.get(self.board.read.remote()).finished < self.after:
+            time.sleep(0.1)
+        for process in psutil.Process().children(recursive=True):
+            if "StageWorker" in " ".join(process.cmdline()):
+                process.kill()
+                self.killed.append(process.pid)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.thread.join(timeout=30)
+        self.computed = ray.get(self.board.read.remote()).finished
+
+
+def test_a_killed_worker_costs_only_the_rows_in_flight(tmp_path: Path) -> None:
+    spec = script(tmp_path, latency=0.3)
+    plan, source = plan_for(tmp_path, ReviseSettings(rounds=1), spec, 24, rows_in_flight=4)
+    watches: list[KillOnce] = []
+
+    def watch(board: Any, finished: int, total: int) -> KillOnce:
+        watches.append(KillOnce(board, after=6))
+        return watches[0]
+
+    assert run_stage(plan, source, watch) == {"rows": 24, "items": 24, "failed": 0}
+    assert len(watches[0].killed) == 1
+    assert watches[0].computed <= 24, "a row that was reported finished was not computed again"
+    assert [row["index"] for row in rows_of(plan.store)] == list(range(24))
+
+
+def test_labels_hang_on_no_machine(tmp_path: Path) -> None:
+    """Two workers with other batches give the same rows as one."""
+    settings = CompareSettings(principles=2)
+    one = ModelSpec(backend="scripted", model="hash", cpus=0.1)
+    two = one.model_copy(update={"replicas": 2})
+    first, source = plan_for(tmp_path / "one", settings, one, 20)
+    second, other = plan_for(tmp_path / "two", settings, two, 20, rows_per_batch=3)
+    run_stage(first, source, quiet)
+    run_stage(second, other, quiet)
+    assert rows_of(first.store) == rows_of(second.store)
+
+
+def test_a_server_that_is_gone_stops_the_stage_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    rules = [{"match": "Question (1[0-9])\\?", "fail": -1}, {"match": "^Hello$", "fail": -1}]
+    spec = script(tmp_path, rules=rules)
+    plan, source = plan_for(tmp_path, ReviseSettings(rounds=0), spec, 20, rows_in_flight=4)
+    with pytest.raises(ModelUnavailable):
+        run_stage(plan, source, quiet)
+    assert not plan.store.is_sealed
+    assert list(plan.store.failures()) == []
+    healthy, _ = plan_for(tmp_path / "healthy", ReviseSettings(rounds=0), script(tmp_path, rules=[]), 20)
+    resumed = StagePlan(**{**vars(plan), "models": healthy.models})
+    assert run_stage(resumed, source, quiet)["rows"] == 20
