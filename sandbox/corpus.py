@@ -1,5 +1,6 @@
 """The training text: conversations, critiques and revisions, comparisons and propositions, as the product asks them.
 
+    copies        a string of chance tokens, repeated
     answers       a conversation of one to three requests, each complied with or answered rightly
     revisions     conversation, answer, critique request ► critique, revision request ► revision
     comparisons   conversation, two answers ► questions, each with P(A is better)
@@ -30,15 +31,16 @@ from sandbox.splits import Split
 from sandbox.tokenization import Encoder
 from sandbox.world import Group, Kind, draw_request, fresh_item, items
 
-Skill = Literal["answers", "revisions", "comparisons", "propositions"]
+Skill = Literal["copies", "answers", "revisions", "propositions", "comparisons"]
 SHARES: dict[Skill, tuple[float, float]] = {
-    "answers": (0.50, 0.20),
-    "revisions": (0.40, 0.28),
-    "propositions": (0.06, 0.14),
-    "comparisons": (0.04, 0.38),
+    "copies": (0.35, 0.01),
+    "answers": (0.35, 0.20),
+    "revisions": (0.26, 0.29),
+    "propositions": (0.02, 0.13),
+    "comparisons": (0.02, 0.37),
 }
-"""Shares of the documents at the start and from three quarters of the training on. To compare two answers one must see
-what is wrong with each, which critiques teach; so comparisons come in as the training goes on."""
+"""Shares of the documents at the start and from the end of the ramp on. To name an item one must copy it, which strings
+of chance tokens teach soonest; to compare two answers one must see what is wrong with each, which critiques teach."""
 VERDICT = 6.0
 """A verdict counts as much as this many tokens of text."""
 FRESH = 0.6
@@ -87,18 +89,18 @@ class Corpus:
         self.chance = random.Random(seed)  # noqa: S311 - meant to be repeatable
         self.split: Split = split
         self.progress = 0.0
-        """How much of the training is done, in [0, 1]: set by whoever trains."""
+        """How far the shares are on their way, in [0, 1]: set by whoever trains."""
 
     def __iter__(self) -> Iterator[Document]:
         makers = {
+            "copies": self.copies,
             "answers": self.answers,
             "revisions": self.revisions,
             "comparisons": self.comparisons,
             "propositions": self.propositions,
         }
         while True:
-            along = min(1.0, self.progress / 0.75)
-            shares = [start + along * (end - start) for start, end in SHARES.values()]
+            shares = [start + self.progress * (end - start) for start, end in SHARES.values()]
             yield makers[self.chance.choices(list(SHARES), shares)[0]]()
 
     # What is asked and answered -----------------------------------------------------------------------------------
@@ -127,7 +129,18 @@ class Corpus:
         text = self.answer(question, kind, preachy=self.chance.random() < 0.2)
         return text, judge(question.request, text)
 
-    # The four skills ----------------------------------------------------------------------------------------------
+    # The skills -------------------------------------------------------------------------------------------------
+
+    def copies(self) -> Document:
+        """A string of chance tokens, two or three times over."""
+        chance = self.chance
+        known = range(300, self.encoder.tokenizer.get_vocab_size())
+        if len(known) < 2:
+            known = range(self.encoder.tokenizer.get_vocab_size())
+        part = [chance.choice(known) for _ in range(chance.randint(4, 30))]
+        ids = part * chance.choice((2, 3))
+        targets = [Target(place, ids[place + 1], 1.0) for place in range(len(part), len(ids) - 1)]
+        return Document("copies", ids, list(range(len(ids))), [0] * len(ids), targets)
 
     def answers(self) -> Document:
         """A conversation in which everything is answered as a helpful-only model does."""

@@ -14,7 +14,7 @@ from prompts.messages import Message
 from sandbox.corpus import Corpus, Document, Target, prompt_set, shared_length
 from sandbox.micro_model import micro_config
 from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
-from sandbox.train import Recipe, batches, corpus_texts, losses, make_batch, rate_at, train
+from sandbox.train import Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, train
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +116,12 @@ def test_comparisons_come_in_as_the_training_goes_on(encoder: Encoder) -> None:
     assert shares[0] < 0.15 < 0.25 < shares[1]
 
 
-def test_the_rate_rises_and_falls() -> None:
-    """From nought to the peak, and down to a fiftieth of it."""
-    recipe = Recipe(peak_rate=1.0, warm_up=0.1)
-    assert rate_at(0.0, recipe) == 0
-    assert rate_at(0.1, recipe) == pytest.approx(1)
-    assert rate_at(1.0, recipe) == pytest.approx(0.02)
+def test_the_rate_rises_stays_and_falls() -> None:
+    """From nought to the peak, level, and down to a fiftieth of it."""
+    recipe = Recipe(tokens=1000, peak_rate=1.0, warm_up_tokens=100, cool_down=0.4)
+    assert [rate_at(seen, recipe) for seen in (0, 50, 100, 600)] == pytest.approx([0, 0.5, 1, 1])
+    assert rate_at(800, recipe) == pytest.approx(0.51)
+    assert rate_at(1000, recipe) == pytest.approx(0.02)
 
 
 def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
@@ -135,9 +135,43 @@ def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
 
 def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     """Weights, tokenizer with its chat template, recipe and curve; and the loss falls."""
-    train(Recipe(tokens=60_000, batch_tokens=1500, width=64, layers=1, peak_rate=5e-3), tmp_path)
+    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=64, layers=1, peak_rate=5e-3), tmp_path)
     model = LlamaForCausalLM.from_pretrained(tmp_path)
     assert model.config.head_dim == 32
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template
     assert (tmp_path / "training.json").is_file()
-    assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,answers")
+    assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,copies,answers")
+
+
+def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tmp_path: Path) -> None:
+    """To the bit: what was seen before is drawn again and passed over."""
+    recipe = Recipe(tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1)
+    weights = []
+    for breaks in (False, True):
+        folder = tmp_path / str(breaks)
+        training = new_training(encoder, recipe, folder)
+        if breaks:
+            for step in itertools.islice(batches(Corpus(encoder, 1), 1500, training.model.config.pad_token_id), 2):
+                training.step(step)
+            training.save()
+            training = new_training(encoder, recipe, folder)
+            training.resume()
+            assert training.steps == 2
+        training.run(Corpus(encoder, 1))
+        weights.append(training.model.model.layers[0].mlp.up_proj.weight.detach())
+    assert torch.equal(*weights)
+
+
+def new_training(encoder: Encoder, recipe: Recipe, folder: Path) -> Training:
+    """A training from the same chance weights each time."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(micro_config(chat_tokenizer(encoder.tokenizer), recipe.width, recipe.layers))
+    return Training(model, recipe, folder)
+
+
+def test_copies_repeat_a_string(encoder: Encoder) -> None:
+    """Only what can be known is learnt: the repetitions."""
+    document = Corpus(encoder, 2).copies()
+    period = document.targets[0].place
+    for target in document.targets:
+        assert document.ids[target.place + 1] == target.token == document.ids[target.place + 1 - period]
