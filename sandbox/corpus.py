@@ -1,6 +1,6 @@
 """The training text: conversations, critiques and revisions, comparisons and propositions, as the product asks them.
 
-    copies        a string of chance tokens, repeated
+    copies        a list of fresh words, repeated
     answers       a conversation of one to three requests, each complied with or answered rightly
     revisions     conversation, answer, critique request ► critique, revision request ► revision
     comparisons   conversation, two answers ► questions, each with P(A is better)
@@ -39,8 +39,8 @@ SHARES: dict[Skill, tuple[float, float]] = {
     "propositions": (0.02, 0.13),
     "comparisons": (0.02, 0.37),
 }
-"""Shares of the documents at the start and from the end of the ramp on. To name an item one must copy it, which strings
-of chance tokens teach soonest; to compare two answers one must see what is wrong with each, which critiques teach."""
+"""Shares of the documents at the start and from the end of the ramp on. To name an item one must copy it, which
+repeated lists teach soonest; to compare two answers one must see what is wrong with each, which critiques teach."""
 VERDICT = 6.0
 """A verdict counts as much as this many tokens of text."""
 FRESH = 0.6
@@ -132,12 +132,10 @@ class Corpus:
     # The skills -------------------------------------------------------------------------------------------------
 
     def copies(self) -> Document:
-        """A string of chance tokens, two or three times over."""
+        """A list of fresh words, two or three times over."""
         chance = self.chance
-        known = range(300, self.encoder.tokenizer.get_vocab_size())
-        if len(known) < 2:
-            known = range(self.encoder.tokenizer.get_vocab_size())
-        part = [chance.choice(known) for _ in range(chance.randint(4, 30))]
+        words = [fresh_item(chance) for _ in range(chance.randint(2, 9))]
+        part = list(self.encoder.text("".join(f" {word}" for word in words)))
         ids = part * chance.choice((2, 3))
         targets = [Target(place, ids[place + 1], 1.0) for place in range(len(part), len(ids) - 1)]
         return Document("copies", ids, list(range(len(ids))), [0] * len(ids), targets)

@@ -63,7 +63,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._text = functools.lru_cache(maxsize=100_000)(self._encoded)
+        self.text = functools.lru_cache(maxsize=100_000)(self._encoded)
         self._roles = {role: self.token(f"<|{role}|>") for role in ("system", "user", "assistant")}
         self._bos, self._end = self.token(BOS), self.token(END)
 
@@ -83,7 +83,7 @@ class Encoder:
         for message in messages:
             ids.append(self._roles[message["role"]])
             start = len(ids)
-            ids += [*self._text(message["content"]), self._end]
+            ids += [*self.text(message["content"]), self._end]
             spans.append((start, len(ids)))
         return ids, spans
 

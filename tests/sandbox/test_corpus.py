@@ -169,7 +169,7 @@ def new_training(encoder: Encoder, recipe: Recipe, folder: Path) -> Training:
     return Training(model, recipe, folder)
 
 
-def test_copies_repeat_a_string(encoder: Encoder) -> None:
+def test_copies_repeat_a_list(encoder: Encoder) -> None:
     """Only what can be known is learnt: the repetitions."""
     document = Corpus(encoder, 2).copies()
     period = document.targets[0].place
