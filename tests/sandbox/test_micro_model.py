@@ -20,6 +20,10 @@ from sandbox.oracle import judge
 FOLDER = Path(__file__).parents[2] / "sandbox" / "model"
 SPEC = ModelSpec(backend="transformers", model=str(FOLDER), batch_size=32, device="cpu")
 
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "model.safetensors").exists(), reason="no weights in sandbox/model: python -m sandbox.train"
+)
+
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
