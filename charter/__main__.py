@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from constitution.faults import BadInput, CharterError
+from constitution.faults import BadInput, CharterError, did_you_mean
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("charter.commands.run:run", "Run a recipe: prompts and a constitution in, training data out."),
@@ -37,7 +37,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            ctx.fail(f"there is no command '{cmd_name}' ({did_you_mean(cmd_name, COMMANDS)})")
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import scipy.stats
 
 from charter.recipe import Recipe
+from charter.run import STAGES
 from charter.trial import TrialRow, try_prompts
 from engine.cost import Usage, usage_of
 from engine.duplicates import DuplicateFinder
 from engine.inputs import read_prompts
-from engine.records import Prompt
+from engine.records import Prompt, as_table
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Range:
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """What one stage will take. Money is None where a model has no price."""
+    """What one stage will take. Money is None where a model has no price. A stage whose pilot rows all failed has no
+    estimate."""
 
     stage: str
     calls: Range
@@ -62,8 +64,11 @@ class Estimate:
     prompts: int
     pilot: int
     failed: int
+    first_error: str
     start_seconds: float
     stages: tuple[StageEstimate, ...]
+    unknown: tuple[str, ...]
+    """Stages of which no pilot row came through."""
 
 
 def spread_prompts(recipe: Recipe, count: int) -> tuple[list[Prompt], int]:
@@ -82,21 +87,23 @@ def estimate(recipe: Recipe, pilot: int) -> Estimate:
     start = time.perf_counter()
     rows = list(try_prompts(recipe, prompts, together=True))
     start_seconds = time.perf_counter() - start - sum(row.seconds for row in rows)
-    stages = dict.fromkeys(row.stage for row in rows)
+    done: dict[str, list[TrialRow]] = {row.stage: [] for row in rows}
+    errors = [row.error for row in rows if row.error is not None]
+    for row in rows:
+        done[row.stage] += [] if row.error else [row]
     return Estimate(
         prompts=total,
         pilot=len(prompts),
-        failed=sum(row.error is not None for row in rows),
+        failed=len(errors),
+        first_error=f"{type(errors[0]).__name__}: {errors[0]}" if errors else "",
         start_seconds=start_seconds,
-        stages=tuple(
-            _stage_estimate(recipe, stage, [row for row in rows if row.stage == stage and not row.error], total)
-            for stage in stages
-        ),
+        stages=tuple(_stage_estimate(recipe, stage, finished, total) for stage, finished in done.items() if finished),
+        unknown=tuple(stage for stage, finished in done.items() if not finished),
     )
 
 
 def _stage_estimate(recipe: Recipe, stage: str, rows: Sequence[TrialRow], total: int) -> StageEstimate:
-    usages = [usage_of(row.rows) for row in rows] or [{}]
+    usages = [usage_of(as_table(row.rows, STAGES[stage][0])) for row in rows]
     prices = {spec.model: spec.price for spec in recipe.models.values()}
 
     def over(name: str) -> Range:
@@ -121,8 +128,6 @@ def _stage_estimate(recipe: Recipe, stage: str, rows: Sequence[TrialRow], total:
 
 def _seconds(rows: Sequence[TrialRow], completion_tokens: Range, total: int) -> Range:
     """The pilot's seconds a prompt times the prompts, as uncertain as the tokens are."""
-    if not rows:
-        return Range(0.0, 0.0, 0.0)
     value = sum(row.seconds for row in rows) / len(rows) * total
     spread = completion_tokens.value or 1.0
     return Range(value, value * completion_tokens.low / spread, value * completion_tokens.high / spread)

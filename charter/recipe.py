@@ -187,11 +187,18 @@ def check_recipe(recipe: Recipe) -> tuple[Constitution, PromptSet]:
 
 def check_output(folder: Folder) -> None:
     """Raises BadInput where a run folder cannot be made or written, or has no room."""
-    if not folder.is_local:
+    where, hint = f"output {folder.location}", "name another folder with --output"
+    try:
+        local = folder.is_local
+        if not local:
+            folder.exists("recipe.yaml")
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(Fault(f"it cannot be opened: {reason}", where=where, hint=hint)) from None
+    if not local:
         return
     path = Path(folder.path())
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    where, hint = f"output {folder.location}", "name another folder with --output"
     if not existing.is_dir():
         raise BadInput(Fault(f"{existing} is a file, and the run needs a folder there", where=where, hint=hint))
     try:
@@ -219,8 +226,21 @@ def frozen(recipe: Recipe) -> str:
     return stream.getvalue()
 
 
-PLACE_KEYS = ("output", "ray", "rows", "limit")
+PLACE_KEYS = ("output", "ray", "rows")
 """Recipe keys that do not change what a row becomes: a resumed run may change them."""
+
+MODEL_PLACE_KEYS = (
+    "replicas",
+    "gpus",
+    "cpus",
+    "price",
+    "max_concurrency",
+    "retries",
+    "timeout",
+    "api_key_env",
+    "gpu_memory_utilization",
+)
+"""The same of one model: where and how fast it runs, and what it costs."""
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
@@ -229,8 +249,13 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     return [
         f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key.split(".")[0] not in PLACE_KEYS
+        if before.get(key) != after.get(key) and not _is_place(key)
     ]
+
+
+def _is_place(key: str) -> bool:
+    first, *rest = key.split(".")
+    return first in PLACE_KEYS or (first == "models" and len(rest) > 1 and rest[1] in MODEL_PLACE_KEYS)
 
 
 def _flat(value: object, path: str = "") -> dict[str, object]:

@@ -25,6 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from pydantic_core import to_jsonable_python
+
+from charter.card import card
 from charter.recipe import Recipe, check_recipe, differences, frozen
 from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
 from constitution.yaml_files import load_yaml_text
@@ -190,6 +193,9 @@ def freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, comma
     if folder.exists("recipe.yaml"):
         return
     folder.write("constitution.yaml", to_yaml(constitution).encode())
+    for name, source in prompts.sources.items():
+        folder.write(f"templates/{name}.jinja", source.text.encode())
+    folder.write_json("templates/few_shots.json", to_jsonable_python(prompts.few_shots))
     folder.write_json(
         "manifest.json",
         {
@@ -256,6 +262,7 @@ def _run_stages(
                 prompts=prompts,
                 rows=recipe.rows,
                 seed=recipe.seed,
+                preamble=constitution.preamble if recipe.asking.preamble else "",
             )
             stages[stage] = run_stage(plan, prompts_store(recipe.folder), reporter.watcher(stage))
     return stages
@@ -274,6 +281,7 @@ def _finish(recipe: Recipe, stages: dict[str, dict[str, int]]) -> Outcome:
     manifest = folder.read_json("manifest.json")
     manifest |= {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "stages": stages, "products": products}
     folder.write_json("manifest.json", manifest)
+    folder.write("README.md", card(recipe, manifest, cost).encode())
     return Outcome(folder, stages, products, cost)
 
 

@@ -4,6 +4,8 @@ characters and bidirectional marks are made visible, and no markup is read."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.panel import Panel
@@ -13,6 +15,7 @@ from rich.text import Text
 from charter.trial import Exchange, TrialRow
 from engine.model import Completion
 from engine.records import Comparison, RevisedRow
+from prompts.messages import Message
 
 # Everything that moves the cursor, changes the terminal or reorders text; line feeds and tabs stay.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -23,12 +26,37 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda match: f"<U+{ord(match.group()):04X}>", text)
 
 
-def show_trial(row: TrialRow, console: Console | None = None) -> None:
-    """The exchanges in the order they were made, then what the stage made of them."""
+MOST_LETTERS = 4_000
+"""Of a message's text; a longer one loses its middle unless everything is asked for."""
+FEWEST_FOLDED = 3
+"""Messages shown before; fewer are shown again."""
+
+
+@dataclass
+class Shown:
+    """What was shown already: beginnings of conversations, and where. Few-shots begin every question of a step."""
+
+    places: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
+
+    def fold(self, messages: Sequence[Message], place: str) -> tuple[int, str]:
+        """How many messages at the start were shown before, and where; then remembers these."""
+        said = tuple((message["role"], message["content"]) for message in messages)
+        beginnings = [said[:length] for length in range(len(said), FEWEST_FOLDED - 1, -1)]
+        known = next((each for each in beginnings if each in self.places), ())
+        where = self.places.get(known, "")
+        for each in beginnings:
+            self.places.setdefault(each, place)
+        return len(known), where
+
+
+def show_trial(row: TrialRow, shown: Shown | None = None, console: Console | None = None) -> None:
+    """The exchanges in the order they were made, then what the stage made of them. With `shown`, what was shown before
+    and the middle of long texts are left out."""
     console = console or Console()
-    console.print(Rule(f"{row.stage}  {row.prompt.source or row.prompt.item_id}"))
+    source = printable(row.prompt.source or row.prompt.item_id)
+    console.print(Rule(Text(f"{row.stage}  {source}")))
     for number, exchange in enumerate(row.exchanges, start=1):
-        _show_exchange(exchange, number, console)
+        _show_exchange(exchange, number, f"{row.stage} {source}", shown, console)
     if row.error is not None:
         console.print(Text(f"set aside: {type(row.error).__name__}: {printable(str(row.error))}", style="bold red"))
     for made in row.rows:
@@ -38,11 +66,22 @@ def show_trial(row: TrialRow, console: Console | None = None) -> None:
             _show_comparison(made, console)
 
 
-def _show_exchange(exchange: Exchange, number: int, console: Console) -> None:
+def _shortened(text: str, shown: Shown | None) -> str:
+    half = MOST_LETTERS // 2
+    if shown is None or len(text) <= MOST_LETTERS:
+        return printable(text)
+    left_out = len(text) - 2 * half
+    return f"{printable(text[:half])} [{left_out:,} characters not shown; --full shows them] {printable(text[-half:])}"
+
+
+def _show_exchange(exchange: Exchange, number: int, place: str, shown: Shown | None, console: Console) -> None:
     sent = Text()
-    for message in exchange.messages:
+    folded, where = shown.fold(exchange.messages, f"sent {number} of {place}") if shown else (0, "")
+    if folded:
+        sent.append(f"[the first {folded} messages are those of {where}]\n", style="italic")
+    for message in exchange.messages[folded:]:
         sent.append(f"{message['role']}: ", style="bold")
-        sent.append(printable(message["content"]) + "\n")
+        sent.append(_shortened(message["content"], shown) + "\n")
     console.print(Panel(sent, title=f"sent {number}", title_align="left", style="dim"))
     answer = exchange.answer
     if isinstance(answer, Completion):

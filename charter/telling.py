@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from charter.estimate import Estimate, Range
 from charter.recipe import Recipe
-from charter.run import Outcome
+from charter.run import Outcome, stage_store
+from charter.showing import printable
 from engine.progress import duration
+from engine.storage import Folder
+
+FAILURES_TOLD = 5
 
 MADE = {
     "revisions": "prompts with a revised answer, for supervised fine-tuning",
@@ -22,7 +28,9 @@ MADE = {
 def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
     """The run's data sets, what was left out and why, what it took, and where to look next."""
     console = console or Console()
-    table = Table("data set", "rows", "what it is", title=f"Run folder {outcome.folder.location}", title_justify="left")
+    title = Text(f"Run folder {outcome.folder.location}")
+    table = Table("data set", "rows", "what it is", title=title, title_justify="left")
+    table.columns[1].justify = "right"
     for name, product in outcome.products.items():
         table.add_row(f"data/{name}", f"{product['rows']:,}", MADE[name])
     console.print(table)
@@ -33,14 +41,22 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
     console.print(_cost_table(outcome.cost))
     failed = sum(counts["failed"] for counts in outcome.stages.values())
     if failed:
-        console.print(
-            f"[bold]{failed:,} rows were set aside.[/] List them: charter failures {outcome.folder.location}",
-            highlight=False,
-        )
+        console.print(f"[bold]{failed:,} rows were set aside[/], the first of them:", highlight=False)
+        rows = (line for stage in outcome.stages for line in failure_lines(outcome.folder, stage))
+        for line in itertools.islice(rows, FAILURES_TOLD):
+            console.print(line, highlight=False, markup=False)
+        console.print(f"List them: charter failures {outcome.folder.location}", highlight=False)
+
+
+def failure_lines(folder: Folder, stage: str) -> Iterator[str]:
+    """The rows that a stage set aside: where each came from, and what went wrong."""
+    for row in stage_store(folder, stage).failures():
+        where = f"{stage}  {row['item_id']}  {row['source']}  after {row['attempts']} attempts"
+        yield f"{where}\n    {row['error']}: {printable(row['message'])}"
 
 
 def _cost_table(cost: Mapping[str, Any]) -> Table:
-    table = Table("stage", "step", "calls", "prompt tok", "cached", "generated tok", "money", title="What it took")
+    table = Table("stage", "step", "calls", "prompt tok", "cached", "gen. tok", "money", title="What it took")
     table.title_justify = "left"
     for column in table.columns[2:]:
         column.justify = "right"
@@ -63,28 +79,45 @@ def _cost_table(cost: Mapping[str, Any]) -> Table:
 def tell_estimate(estimate: Estimate, recipe: Recipe, console: Console | None = None) -> None:
     """What the run will take, with its range, and what that rests on."""
     console = console or Console()
-    table = Table("stage", "calls", "prompt tok", "generated tok", "time", "money", title_justify="left")
+    table = Table("stage", "calls", "prompt tok", "gen. tok", "time", "money", title_justify="left")
     table.title = f"Dry run of {recipe.name}: {estimate.prompts:,} prompts (95 % range)"
     for column in table.columns[1:]:
         column.justify = "right"
     for stage in estimate.stages:
         table.add_row(
             stage.stage,
-            _range(stage.calls),
-            _range(stage.prompt_tokens),
-            _range(stage.completion_tokens),
-            f"{duration(stage.seconds.value)}\n{duration(stage.seconds.low)} to {duration(stage.seconds.high)}",
-            "no price" if stage.money is None else _range(stage.money, decimals=2),
+            _range(stage.calls, short),
+            _range(stage.prompt_tokens, short),
+            _range(stage.completion_tokens, short),
+            _range(stage.seconds, duration),
+            "no price" if stage.money is None else _range(stage.money, "{:,.2f}".format),
         )
+    for name in estimate.unknown:
+        table.add_row(name, *["not known"] * 5)
     console.print(table)
+    pilot = "1 prompt" if estimate.pilot == 1 else f"{estimate.pilot} prompts"
     notes: Sequence[str] = (
-        f"Measured on {estimate.pilot} prompts spread over the input; starting the models took "
-        f"{estimate.start_seconds:.0f} s.",
+        f"Measured on {pilot} spread over the input; starting the models took {estimate.start_seconds:.0f} s.",
+        *(["One prompt says nothing about the range: give more with --pilot."] if estimate.pilot == 1 else []),
         "Time is for one worker at the pilot's batch size. A full batch is faster.",
-        *([f"{estimate.failed} pilot rows failed; try `charter preview`."] if estimate.failed else []),
+        *(
+            [f"{estimate.failed} rows of the pilot failed. The first: {estimate.first_error}"]
+            if estimate.failed
+            else []
+        ),
     )
-    console.print("\n".join(notes), highlight=False)
+    console.print(Text(printable("\n".join(notes))))
 
 
-def _range(value: Range, decimals: int = 0) -> str:
-    return f"{value.value:,.{decimals}f}\n{value.low:,.{decimals}f} to {value.high:,.{decimals}f}"
+def short(count: float) -> str:
+    """A count in four characters or so: `950`, `12,510`, `405k`, `11.1M`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 100 * size or (size > 1e3 and count >= size):
+            return f"{count / size:.{0 if count >= 100 * size else 1}f}{letter}"
+    return f"{count:,.0f}"
+
+
+def _range(value: Range, shown: Callable[[float], str]) -> str:
+    """The value, and below it the range, unless the two ends read the same."""
+    ends = [shown(value.low), shown(value.high)]
+    return shown(value.value) + ("" if ends[0] == ends[1] else f"\n{ends[0]} to {ends[1]}")

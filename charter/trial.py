@@ -90,6 +90,7 @@ def try_prompts(recipe: Recipe, prompts: Sequence[Prompt], *, together: bool) ->
                     prompts=prompt_set,
                     rows=recipe.rows,
                     seed=recipe.seed,
+                    preamble=constitution.preamble if recipe.asking.preamble else "",
                 )
                 yield from _try_stage(runner, plan, stage, opened, prompts, together=together)
         finally:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from constitution import Constitution, Principle, draw_comparison_principles, draw_principle
@@ -60,6 +60,16 @@ def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answe
     )
 
 
+def under(preamble: str, rendered: Rendered) -> Rendered:
+    """The same question with a preamble at the head of its system message; as it is where the preamble is empty."""
+    if not preamble:
+        return rendered
+    messages = rendered.messages
+    own = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    system = Message(role="system", content=f"{preamble}\n\n{own}" if own else preamble)
+    return replace(rendered, messages=(system, *(messages[1:] if own else messages)))
+
+
 async def _generate(
     step: str, model: Model, rendered: Rendered, settings: SamplingSettings, seed: int
 ) -> tuple[str, Call]:
@@ -87,6 +97,7 @@ class ReviseChain:
     constitution: Constitution
     settings: ReviseSettings
     seed: int
+    preamble: str = ""
 
     async def run(self, prompt: Prompt) -> list[RevisedRow]:
         """One row. Raises what the models raise."""
@@ -140,14 +151,18 @@ class ReviseChain:
             critique_request=principle.critique,
         )
         seed = derived_seed(self.seed, prompt.item_id, "revise", number)
-        text, call = await _generate("revise", self.reviser, rendered, self.settings.rewrite, seed)
+        text, call = await _generate(
+            "revise", self.reviser, under(self.preamble, rendered), self.settings.rewrite, seed
+        )
         text = text.strip()
         return critique, Revision(number, principle.id, principle.hash, text, changed=text != standing, call=call)
 
     async def _criticise(self, prompt: Prompt, standing: str, number: int, principle: Principle) -> Critique:
         rendered = self.prompts.critique(prompt.messages, standing, principle.critique or "")
         seed = derived_seed(self.seed, prompt.item_id, "critique", number)
-        text, call = await _generate("critique", self.critic, rendered, self.settings.criticise, seed)
+        text, call = await _generate(
+            "critique", self.critic, under(self.preamble, rendered), self.settings.criticise, seed
+        )
         text = text.strip()
         return Critique(number, principle.id, principle.hash, text, read_critique(text), call)
 
@@ -181,6 +196,7 @@ class CompareChain:
     constitution: Constitution
     settings: CompareSettings
     seed: int
+    preamble: str = ""
 
     async def run(self, prompt: Prompt) -> list[Comparison]:
         """One row for every two samples. Raises what the models raise, PromptTooLong of the judge included."""
@@ -261,6 +277,7 @@ class CompareChain:
                 if call.finish_reason == "length":
                     raise TruncatedAnswer(f"the reasoning was cut at {call.max_tokens} tokens, before its verdict")
                 rendered = self.prompts.reason_verdict(prompt.messages, first, second, question, reasoning)
+            rendered = under(self.preamble, rendered)
             choice = await self.judge.choose(rendered.messages, rendered.options)
         except BadAnswer as error:
             return self._unread(principle, order, error, reasoning, calls)
@@ -310,7 +327,8 @@ class CompareChain:
         self, prompt: Prompt, first: str, second: str, principle: Principle, order: Position, sample: int
     ) -> tuple[str, Call]:
         assert self.settings.reasoning is not None
-        rendered = self.prompts.reason(prompt.messages, first, second, principle.comparison or "")
+        asked = self.prompts.reason(prompt.messages, first, second, principle.comparison or "")
+        rendered = under(self.preamble, asked)
         seed = derived_seed(self.seed, prompt.item_id, "reason", principle.id, order, sample)
         return await _generate("reason", self.judge, rendered, self.settings.reasoning.sampling, seed)
 
@@ -338,7 +356,7 @@ class CompareChain:
         question: str,
         bad_answer: Literal["yes", "no"],
     ) -> Check:
-        rendered = self.prompts.proposition(messages, text, question)
+        rendered = under(self.preamble, self.prompts.proposition(messages, text, question))
         choice: Choice | None = None
         call: Call | None = None
         try:

@@ -8,13 +8,14 @@ reason or proposition.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from engine.backends.spec import ModelSpec, Price
-from engine.records import Comparison, RevisedRow, from_row
-from engine.rows import calls_in
 from engine.storage import Folder, StageStore
 
 
@@ -36,17 +37,38 @@ class Usage:
         return (fresh * price.prompt + self.cached_tokens * cached + self.completion_tokens * price.completion) / 1e6
 
 
-def usage_of(rows: Iterable[RevisedRow | Comparison]) -> dict[tuple[str, str], Usage]:
-    """Usage by (step, model name)."""
-    sums: dict[tuple[str, str], Usage] = {}
-    for row in rows:
-        for call in calls_in(row):
-            usage = sums.setdefault((call.step, call.model), Usage())
-            usage.calls += 1
-            usage.prompt_tokens += call.prompt_tokens
-            usage.cached_tokens += call.cached_tokens
-            usage.completion_tokens += call.completion_tokens
-    return sums
+COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
+
+
+def usage_of(table: pa.Table) -> dict[tuple[str, str], Usage]:
+    """Usage by (step, model name) of a table of revised rows or comparisons. The rows stay in Arrow."""
+    calls = pa.concat_tables(
+        pa.table({name: array.field(name) for name in ("step", "model", *COUNTED)}) for array in _calls(table)
+    )
+    sums = calls.group_by(["step", "model"]).aggregate([([], "count_all"), *((name, "sum") for name in COUNTED)])
+    return {
+        (row["step"], row["model"]): Usage(row["count_all"], *(row[f"{name}_sum"] for name in COUNTED))
+        for row in sums.to_pylist()
+    }
+
+
+def _calls(table: pa.Table) -> Iterator[pa.StructArray]:
+    """Every call behind the rows; an answer that several pairs share is counted with one of them."""
+
+    def column(name: str) -> Any:
+        return table[name].combine_chunks()
+
+    if "votes" not in table.column_names:
+        nested = [column("response"), column("critiques").flatten(), column("revisions").flatten()]
+        for array in nested:
+            yield array.field("call").drop_null()
+        return
+    yield column("votes").flatten().field("calls").flatten()
+    yield column("checks").flatten().field("call").drop_null()
+    first, second = column("response_a"), column("response_b")
+    follows = pc.equal(second.field("sample"), pc.add(first.field("sample"), 1))
+    yield second.field("call").filter(follows)
+    yield first.field("call").filter(pc.and_(follows, pc.equal(first.field("sample"), 0)))
 
 
 def stage_cost(store: StageStore, models: Mapping[str, ModelSpec], wall_seconds: float) -> dict[str, Any]:
@@ -54,9 +76,9 @@ def stage_cost(store: StageStore, models: Mapping[str, ModelSpec], wall_seconds:
     prices = {spec.model: spec.price for spec in models.values()}
     sums: dict[tuple[str, str], Usage] = {}
     for table in store.tables():
-        for key, usage in usage_of(from_row(store.record, row) for row in table.to_pylist()).items():
+        for key, usage in usage_of(table).items():
             total = sums.setdefault(key, Usage())
-            for name in ("calls", "prompt_tokens", "cached_tokens", "completion_tokens"):
+            for name in ("calls", *COUNTED):
                 setattr(total, name, getattr(total, name) + getattr(usage, name))
     steps = [
         {"step": step, "model": model, **vars(usage), "money": usage.money(prices.get(model))}

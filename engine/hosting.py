@@ -13,8 +13,10 @@ starts it again and repeats the calls it had.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,6 +25,7 @@ from ray.exceptions import RayActorError
 from engine.backends.opening import open_model, open_tokenizer
 from engine.backends.spec import ModelSpec
 from engine.model import Choice, Completion, ModelUnavailable, PromptCounter, Sampling
+from engine.storage import Folder
 from prompts.messages import Message
 
 CALLS_AT_ONCE = 1_000
@@ -44,10 +47,22 @@ def resources(spec: ModelSpec) -> dict[str, float]:
     return {"num_cpus": spec.cpus, "num_gpus": gpus}
 
 
+def keep_log(run: Folder, name: str) -> None:
+    """Sends what this process and its engine print to `logs/` in the run folder. Object stores cannot append."""
+    if not run.is_local:
+        return
+    path = Path(run.path(f"logs/{name}-{socket.gethostname()}-{os.getpid()}.log"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
 class HostedModel:
     """A model in an actor of its own."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, run: Folder) -> None:
+        keep_log(run, "model")
         self._spec = spec
         self._model: Any = None
 
@@ -126,12 +141,13 @@ class RemoteModel:
         """The driver ends the replicas; a worker has nothing to free."""
 
 
-def host(spec: ModelSpec) -> RemoteModel:
+def host(spec: ModelSpec, run: Folder) -> RemoteModel:
     """Starts the replicas of a model and waits until each answers. Raises what opening the model raises."""
     replicas = spec.replicas if isinstance(spec.replicas, int) else spec.replicas[1]
     options = {**resources(spec), "max_restarts": -1, "max_task_retries": CALL_REPEATS}
     actors = [
-        ray.remote(HostedModel).options(max_concurrency=CALLS_AT_ONCE, **options).remote(spec) for _ in range(replicas)
+        ray.remote(HostedModel).options(max_concurrency=CALLS_AT_ONCE, **options).remote(spec, run)
+        for _ in range(replicas)
     ]
     try:
         started = ray.get([actor.start.remote() for actor in actors])

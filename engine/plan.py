@@ -30,6 +30,8 @@ class StagePlan:
     prompts: PromptSet
     rows: StageSettings
     seed: int
+    preamble: str = ""
+    """What critics, revisers and judges are told first."""
 
     @property
     def own_model(self) -> ModelSpec:
@@ -47,6 +49,7 @@ class StagePlan:
                 constitution=self.constitution,
                 settings=self.settings,
                 seed=self.seed,
+                preamble=self.preamble,
             )
         return CompareChain(
             responder=models["responder"],
@@ -55,6 +58,7 @@ class StagePlan:
             constitution=self.constitution,
             settings=self.settings,
             seed=self.seed,
+            preamble=self.preamble,
         )
 
 

@@ -70,6 +70,9 @@ class StageView:
         """`stage=02_revise 1200/5000 (24%) 3.1 prompts/s errors=2 …`"""
         elapsed = max(self.now - self.started, 1e-9)
         done = self.tally.finished + self.tally.failed
+        if not done:
+            place = f"{self.finished}/{self.total} ({self.finished / max(self.total, 1):.0%})"
+            return f"stage={self.stage} {place} nothing finished yet after {elapsed:.0f} s; the models start first"
         eta = self.eta_seconds
         tokens = self.tally.completion_tokens / elapsed
         return (

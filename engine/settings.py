@@ -41,6 +41,9 @@ class PromptSettings(Settings):
     """A folder of few-shot files that replace ours, or of the CAI paper's few-shot JSON files."""
     use_few_shots: bool = True
     """Send the few-shots as earlier chat turns. They cure point-of-view confusion in base-like models."""
+    preamble: bool = False
+    """Put the constitution's preamble into the system message of critics, revisers and judges. It is sent with every
+    call; the responder never sees it."""
     layout: Literal["shared_first", "paper"] = "shared_first"
     """Judge prompts with the principle last, so that all principles share one cached prefix, or in the paper's
     order."""

@@ -1,13 +1,14 @@
 """A stage on Ray: prompts in, one worker a model copy, finished rows on disk.
 
-    prompts.parquet ─► drop what is finished ─► blocks of rows_per_batch ─► StageWorker × replicas ─► receipts ─► driver
-                                                                             │  engine, chain, window
-                                                                             ├─► parts in the run folder
-                                                                             └─► tallies ─► Board ─► progress
+    01_prompts ─► orders: (part, rows) not yet finished ─► StageWorker × replicas ─► receipts ─► driver
+                                                            │  reads its prompts, engine, chain, window
+                                                            ├─► parts in the run folder
+                                                            └─► tallies ─► Board ─► progress
 
-Ray Data moves the blocks, holds them back while workers are full, and repeats those of a dead worker. Rows never
-come back to the driver: workers write them. Left out on purpose: what happens to a row (engine/chains.py,
-engine/rows.py) and what is on disk (engine/storage.py).
+Ray Data hands out the orders, holds them back while workers are full, scales the pool, and repeats those of a dead
+worker. An order only names rows: workers read and write them, so that neither the driver nor the object store grows
+with the data, and no task has to start before the first worker (docs/log.md has the figures). Left out on purpose:
+what happens to a row (engine/chains.py, engine/rows.py) and what is on disk (engine/storage.py).
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.data
 
 from engine.backends.spec import ModelSpec
-from engine.hosting import RemoteModel, has_engine, host, resources
+from engine.hosting import RemoteModel, has_engine, host, keep_log, resources
 from engine.model import Model, ModelUnavailable
 from engine.plan import StagePlan, open_models
 from engine.records import Prompt, from_row
@@ -38,19 +38,23 @@ from engine.storage import StageStore
 class StageWorker:
     """The actor that hosts an engine and runs chains beside it."""
 
-    def __init__(self, plan: StagePlan, remote: Mapping[str, RemoteModel], board: Any) -> None:
+    def __init__(self, plan: StagePlan, prompts: StageStore, remote: Mapping[str, RemoteModel], board: Any) -> None:
+        keep_log(plan.store.run, plan.store.name)
         self._plan = plan
+        self._prompts = prompts
+        self._part: tuple[str, pa.Table | None] = ("", None)
         self._remote = remote
         self._board = board
         self._starting = asyncio.Lock()
         self._runner: RowRunner | None = None
 
-    async def __call__(self, batch: pa.Table) -> pa.Table:
-        """A receipt for a batch of prompts: every row of it is on disk, or set aside."""
+    async def __call__(self, order: pa.Table) -> pa.Table:
+        """A receipt for an order: every prompt it names is on disk, or set aside."""
         async with self._starting:
             if self._runner is None:
                 self._runner = await self._start()
-        prompts = [from_row(Prompt, row) for row in batch.to_pylist()]
+        (named,) = order.to_pylist()
+        prompts = [from_row(Prompt, row) for row in self._read(named["part"]).take(named["rows"]).to_pylist()]
         try:
             done = await self._runner.run(prompts)
         except ModelUnavailable as error:
@@ -59,6 +63,14 @@ class StageWorker:
                 os._exit(1)
             raise
         return pa.table({"prompts": [done]})
+
+    def _read(self, part: str) -> pa.Table:
+        """A part of the prompts; the last one is kept, since orders come in input order."""
+        name, table = self._part
+        if table is None or name != part:
+            table = self._prompts.folder.read_table(part)
+            self._part = (part, table)
+        return table
 
     async def _start(self) -> RowRunner:
         here = {role: spec for role, spec in self._plan.models.items() if role not in self._remote}
@@ -85,8 +97,13 @@ class Board:
         return self.total
 
 
-def _drop_finished(block: pa.Table, done: Any) -> pa.Table:
-    return block.filter(pc.invert(pc.is_in(block["item_id"], value_set=ray.get(done[0]))))
+def orders(prompts: StageStore, finished: set[str], rows_per_batch: int) -> Iterator[pa.Table]:
+    """What is left to do, in input order: tables of one row, `part` and `rows`."""
+    for part in prompts.sealed_parts:
+        ids = prompts.folder.read_table(part, columns=["item_id"])["item_id"].to_pylist()
+        rows = [row for row, item_id in enumerate(ids) if item_id not in finished]
+        for start in range(0, len(rows), rows_per_batch):
+            yield pa.table({"part": [part], "rows": [rows[start : start + rows_per_batch]]})
 
 
 def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, int], Any]) -> dict[str, int]:
@@ -112,18 +129,13 @@ def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, i
 def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
     _set_up_ray_data()
     own = plan.own_model
-    hosted = {spec: host(spec) for spec in _distinct(plan) if spec != own and has_engine(spec)}
+    hosted = {spec: host(spec, plan.store.run) for spec in _distinct(plan) if spec != own and has_engine(spec)}
     remote = {role: model for role, spec in plan.models.items() for other, model in hosted.items() if spec == other}
     low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
     # Small runs are cut finer, so that every worker gets some and finished rows are reported early.
     rows = max(1, min(plan.rows.rows_per_batch, math.ceil(waiting / (4 * high))))
     batches = math.ceil(plan.rows.rows_in_flight / rows) + 1  # one more waits, so that the window never runs dry
-    data = ray.data.read_parquet(prompts.sealed_paths, filesystem=prompts.folder.filesystem)
-    if finished:
-        # In a list, since Ray would resolve a bare reference once for every task.
-        done = [ray.put(pa.array(sorted(finished), pa.string()))]
-        data = data.map_batches(_drop_finished, batch_format="pyarrow", batch_size=None, fn_kwargs={"done": done})
-    data = data.repartition(target_num_rows_per_block=rows).map_batches(
+    data = ray.data.from_arrow(list(orders(prompts, finished, rows))).map_batches(
         StageWorker,
         batch_format="pyarrow",
         batch_size=None,
@@ -133,7 +145,7 @@ def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: 
             max_tasks_in_flight_per_actor=batches + 2,
             max_concurrent_calls_per_actor=batches,
         ),
-        fn_constructor_kwargs={"plan": plan, "remote": remote, "board": board},
+        fn_constructor_kwargs={"plan": plan, "prompts": prompts, "remote": remote, "board": board},
         **resources(own),
     )
     try:

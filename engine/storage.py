@@ -1,11 +1,12 @@
 """A run folder: what is finished stays finished.
 
     runs/name/
-      recipe.yaml constitution.yaml manifest.json events.jsonl cost.json
+      README.md recipe.yaml constitution.yaml templates/ manifest.json duplicates.json events.jsonl cost.json
       stages/01_prompts/part-*.parquet _SEALED.json      one Parquet data set a stage, in input order
       stages/02_revise/_unsealed/…                       parts of a stage that is still running
       failed/02_revise/part-*.parquet                    rows set aside, with their errors
       data/revisions/ data/preferences/                  what trainers read
+      logs/02_revise-*.log                               what the workers and their engines printed
 
 While a stage runs, workers write small parts: each appears whole or not at all. A part's name holds the key of the
 batch it came from, so that a batch tried again finds what it had finished. `seal` rewrites them in input order,
@@ -301,14 +302,13 @@ class StageStore:
     # Reading --------------------------------------------------------------------------------------------------------
 
     @property
-    def sealed_paths(self) -> list[str]:
-        """The Parquet files of a sealed stage, as paths of its file system, in input order."""
-        return [self.folder.path(name) for name in self.folder.read_json("_SEALED.json")["parts"]]
+    def sealed_parts(self) -> list[str]:
+        """The files of a sealed stage, by their names in its folder, in input order. None where it is not sealed."""
+        return list(self.folder.read_json("_SEALED.json")["parts"]) if self.is_sealed else []
 
     def _sealed_tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        if self.is_sealed:
-            for name in self.folder.read_json("_SEALED.json")["parts"]:
-                yield self.folder.read_table(name, columns)
+        for name in self.sealed_parts:
+            yield self.folder.read_table(name, columns)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The finished rows, a part at a time: those of a sealed stage in input order, then those not yet sealed."""

@@ -1,13 +1,33 @@
-"""Fixtures that tests of several packages share."""
+"""Fixtures that tests of several packages share. Heavy imports wait until a fixture is used."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
-sys.path.insert(0, str(Path(__file__).parent / "engine"))  # for tiny_model, wherever the tests are collected
+from engine.model import Model
+
+if TYPE_CHECKING:
+    from backends_for_tests import OpenedModels, Reference
+
+# For tiny_model and backends_for_tests, wherever the tests are collected from.
+sys.path.insert(0, str(Path(__file__).parent / "engine"))
+
+
+ENGINE_TIMEOUT = 900
+"""Seconds for a test that may be the one to start an engine, which takes minutes where the cores are busy."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests that start vLLM the time it takes."""
+    for item in items:
+        if item.get_closest_marker("vllm") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(ENGINE_TIMEOUT))
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +36,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_model import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_model: Path) -> Reference:
+    """The plain forward pass over the tiny model."""
+    from backends_for_tests import Reference
+
+    return Reference(tiny_model)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def opened(tiny_model: Path, request: pytest.FixtureRequest) -> AsyncIterator[OpenedModels]:
+    """Every backend, opened once in the session's event loop. A server starts at once, since it takes longest."""
+    from backends_for_tests import OpenedModels, ServeProcess, has_vllm
+
+    wanted = any("openai" in item.name.partition("[")[2] for item in request.session.items)
+    models = OpenedModels(tiny_model, ServeProcess(tiny_model) if wanted and has_vllm() else None)
+    yield models
+    await models.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def model(opened: OpenedModels, request: pytest.FixtureRequest) -> Model:
+    """The backend that the test is parametrised with: `parametrize("model", EVERY, indirect=True)`."""
+    return await opened.get(request.param)

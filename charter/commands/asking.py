@@ -20,7 +20,13 @@ MODEL = shared(
         help="What runs the model.",
     ),
     click.option("--base-url", help="Where the server of the openai backend is."),
-    click.option("--layout", type=click.Choice(["shared_first", "paper"]), default="shared_first", show_default=True),
+    click.option(
+        "--layout",
+        type=click.Choice(["shared_first", "paper"]),
+        default="shared_first",
+        show_default=True,
+        help="The principle last, so that all share a cached prefix, or in the paper's place.",
+    ),
     click.option("--few-shots/--no-few-shots", default=True, show_default=True, help="Send worked examples."),
 )
 
@@ -32,17 +38,23 @@ def _spec(model: str, backend: str, base_url: str | None) -> ModelSpec:
     return ModelSpec.model_validate({key: value for key, value in given.items() if value is not None})
 
 
-@click.command()
+NEEDED = {"compare": "comparison", "reason": "comparison", "critique": "critique", "revise": "revision"}
+"""Step: the text of a principle that it puts to the model. A proposition needs a proposition."""
+
+
+@click.command(short_help="Print what a model is sent under a principle.")
 @click.argument("constitution")
-@click.option("--principle", "principle_id", help="Its id; the first of the file where it is not given.")
+@click.option("--principle", "principle_id", help="Its id; the first that serves the step where it is not given.")
 @click.option(
-    "--step",
-    type=click.Choice(["compare", "critique", "revise", "reason", "proposition"]),
-    default="compare",
-    show_default=True,
+    "--step", type=click.Choice([*NEEDED, "proposition"]), default="compare", show_default=True, help="Of a run."
 )
 @click.option("--prompt", default="How do I boil an egg?", show_default=True, help="What the user says.")
-@click.option("--response", default="Put it in boiling water for eight minutes.", show_default=True)
+@click.option(
+    "--response",
+    default="Put it in boiling water for eight minutes.",
+    show_default=True,
+    help="What the model answers.",
+)
 @click.option("--other", default="Eggs? Look it up yourself.", show_default=True, help="The second response.")
 @click.option("--model", help="Count the tokens as this model does: a folder, a hub id, a served name.")
 @MODEL
@@ -66,7 +78,9 @@ def render(
     from prompts.rendering import PromptSet, Rendered
 
     loaded = load_constitution(constitution)
-    principle = loaded.principle(principle_id or loaded.principles[0].id)
+    needed = NEEDED.get(step, "propositions")
+    serving = [each for each in loaded.principles if getattr(each, needed)] or list(loaded.principles)
+    principle = loaded.principle(principle_id or serving[0].id)
     asking = PromptSet.load(use_few_shots=few_shots, layout="paper" if layout == "paper" else "shared_first")
     rendered: dict[str, Rendered] = {}
     conversation = [{"role": "user", "content": prompt}]
@@ -110,7 +124,7 @@ def _text_of(text: str | None, principle_id: str, key: str) -> str:
     return text
 
 
-@click.command()
+@click.command(short_help="Put a constitution's tests to a judge.")
 @click.argument("constitution")
 @click.option("--model", required=True, help="The judge: a folder, a hub id, a served name, or a script.")
 @click.option("--principle", "principle_ids", multiple=True, help="Only this principle; may be given several times.")

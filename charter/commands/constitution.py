@@ -29,7 +29,7 @@ CONSTITUTION = "A built-in name, such as harmlessness, or the path of a YAML fil
 
 @click.group("constitution")
 def group() -> None:
-    """Check, show, compare and import constitutions.
+    """Check, show, render, test, compare and import constitutions.
 
     A constitution is a built-in name (see `charter constitution show`) or the path of a YAML file.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from charter.commands.options import LIMIT, SETTINGS, overrides
+from charter.commands.options import SETTINGS, overrides
 
 
 @click.command()
@@ -33,37 +33,42 @@ def validate(recipe: str, settings: tuple[str, ...]) -> int:
 @click.command()
 @click.argument("recipe", type=click.Path())
 @click.option("--rows", type=click.IntRange(min=1), default=5, show_default=True, help="Prompts to show.")
+@click.option("--full", is_flag=True, help="Repeat messages that were shown before, such as few-shots, and long ones.")
 @SETTINGS
-def preview(recipe: str, rows: int, settings: tuple[str, ...]) -> int:
+def preview(recipe: str, rows: int, full: bool, settings: tuple[str, ...]) -> int:
     """Run the first prompts of RECIPE and show every message as it was sent, every answer and every verdict.
 
-    Nothing is written.
+    Nothing is written. Messages that were shown before are folded, and the middle of very long ones, unless --full is
+    given. Exit status 3 where a prompt failed.
     """
     from charter.recipe import check_recipe, load_recipe
-    from charter.showing import show_trial
+    from charter.run import check_options
+    from charter.showing import Shown, show_trial
     from charter.trial import first_prompts, try_prompts
     from engine.inputs import check_prompts
 
     loaded = load_recipe(recipe, overrides(settings))
-    check_recipe(loaded)
+    _, prompts = check_recipe(loaded)
     check_prompts(loaded.prompts)
+    check_options(loaded, prompts)
     failed = False
+    shown = None if full else Shown()
     for row in try_prompts(loaded, first_prompts(loaded, rows), together=False):
-        show_trial(row)
+        show_trial(row, shown)
         failed |= row.error is not None
     return 3 if failed else 0
 
 
 @click.command()
 @click.argument("run_folder")
-@LIMIT
+@click.option("--limit", type=click.IntRange(min=1), help="Show only the first so many rows.")
 def failures(run_folder: str, limit: int | None) -> int:
     """List the rows that RUN_FOLDER's stages set aside: where they came from and what went wrong.
 
     Exit status 3 where there are any.
     """
-    from charter.run import STAGES, stage_store
-    from charter.showing import printable
+    from charter.run import STAGES
+    from charter.telling import failure_lines
     from constitution.faults import BadInput, Fault
     from engine.storage import Folder
 
@@ -72,10 +77,12 @@ def failures(run_folder: str, limit: int | None) -> int:
         raise BadInput(Fault("it is no run folder", where=run_folder, hint="name the folder that a run has made"))
     count = 0
     for stage in STAGES:
-        for row in stage_store(folder, stage).failures():
+        for line in failure_lines(folder, stage):
             count += 1
             if limit is None or count <= limit:
-                click.echo(f"{stage}  {row['item_id']}  {row['source']}  after {row['attempts']} attempts")
-                click.echo(f"    {row['error']}: {printable(row['message'])}")
-    click.echo(f"{count:,} rows set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
+                click.echo(line)
+    rows = "row" if count == 1 else "rows"
+    click.echo(f"{count:,} {rows} set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
+    if count:
+        click.echo("try them again: the run's command with --resume --retry-failed")
     return 3 if count else 0

@@ -37,16 +37,23 @@ def run(
 def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool, pilot: int) -> int:
     """Runs or estimates a recipe, prints what came of it, and returns the exit status."""
     from charter.recipe import Recipe
-    from charter.run import INTERRUPTED_STATUS, execute, resume_hint
+    from charter.run import INTERRUPTED_STATUS, SET_ASIDE_STATUS, check_options, execute, resume_hint
     from charter.telling import tell_estimate, tell_outcome
     from constitution.faults import BadInput, CharterError
 
     assert isinstance(recipe, Recipe)
     if dry_run:
         from charter.estimate import estimate
+        from charter.recipe import check_recipe
+        from engine.inputs import check_prompts
 
-        tell_estimate(estimate(recipe, pilot), recipe)
-        return 0
+        _, asking = check_recipe(recipe)
+        check_prompts(recipe.prompts)
+        check_options(recipe, asking)
+        print("trying a few prompts in every stage", file=sys.stderr)
+        found = estimate(recipe, pilot)
+        tell_estimate(found, recipe)
+        return SET_ASIDE_STATUS if found.unknown else 0
     try:
         outcome = execute(recipe, resume=resume, retry_failed=retry_failed, command=shlex.join(sys.argv))
     except KeyboardInterrupt:

@@ -12,7 +12,13 @@ from charter.commands.run import carry_out
 
 GIVEN = shared(
     click.argument("prompts", nargs=-1, required=True),
-    click.option("--format", "prompt_format", default="auto", show_default=True, help="How the prompts are written."),
+    click.option(
+        "--format",
+        "prompt_format",
+        default="auto",
+        show_default=True,
+        help="How the prompts are written: auto, hh-rlhf, messages, csv, parquet, harmbench, xstest, text or hub.",
+    ),
     click.option("--model", required=True, help="Model folder, hub id, or the name that a server serves."),
     click.option(
         "--backend",
@@ -69,7 +75,13 @@ def revise(rounds: int, critique: bool, on_no_fault: str, **given: Any) -> int:
 @click.option("--principles", type=click.IntRange(min=1), default=4, show_default=True, help="Drawn for each pair.")
 @click.option("--both-orders/--one-order", default=True, show_default=True, help="Ask in both orders and average.")
 @click.option("--reasoning/--no-reasoning", default=False, show_default=True, help="Let the judge reason first.")
-@click.option("--layout", type=click.Choice(["shared_first", "paper"]), default="shared_first", show_default=True)
+@click.option(
+    "--layout",
+    type=click.Choice(["shared_first", "paper"]),
+    default="shared_first",
+    show_default=True,
+    help="The principle last, so that all share a cached prefix, or in the paper's place.",
+)
 @click.option("--propositions/--no-propositions", default=True, show_default=True, help="Check each answer alone, too.")
 @RUNNING
 def compare(

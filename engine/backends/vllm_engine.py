@@ -35,6 +35,8 @@ from prompts.messages import Message
 GIB = 1 << 30
 GRACE = 10.0
 """Seconds the engine's processes have to end by themselves when the model is closed."""
+CPU_BATCHED_TOKENS = 8192
+"""Tokens of one step of the CPU build at least; more where the window is larger, since no prompt is cut."""
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
 """Environment of the engine's processes, unless it is set already."""
 OURS = {"model", "tokenizer", "dtype", "max_model_len", "tensor_parallel_size", "quantization", "load_format"}
@@ -183,7 +185,7 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
     try:
         with watched(reaper, before):
             # In a list that is emptied: vLLM keeps this frame alive, and the frame would keep the engine.
-            started = [start_engine(spec, folder)]
+            started = [start_engine(spec, folder, chat.context_window)]
     except BadInput:
         raise
     except Exception as error:  # whatever kept the engine from starting
@@ -195,8 +197,8 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
     return VllmModel(chat, revision, started.pop(), processes, reaper)
 
 
-def start_engine(spec: ModelSpec, folder: Path) -> Any:
-    """vLLM's asynchronous engine. Raises BadInput where an argument is unknown or wrong."""
+def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
+    """vLLM's asynchronous engine for prompts of up to `window` tokens. Raises BadInput where an argument is wrong."""
     from vllm import AsyncEngineArgs, AsyncLLMEngine
 
     arguments: dict[str, Any] = {
@@ -216,6 +218,9 @@ def start_engine(spec: ModelSpec, folder: Path) -> Any:
     }
     if not on_gpu():
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+        # vLLM rewinds the generator of a seeded request whose prefill is cut in chunks, and the CPU's generator
+        # cannot be rewound: the engine dies ("CPU Generator does not use offset", seen in 0.30). So nothing is cut.
+        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(window, CPU_BATCHED_TOKENS)}
     try:
         config = AsyncEngineArgs(**{**arguments, **spec.engine_args}).create_engine_config()
     except (TypeError, ValueError, NotImplementedError) as error:

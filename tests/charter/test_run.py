@@ -89,6 +89,11 @@ def test_a_run_leaves_two_data_sets_and_its_whole_provenance(undisturbed: Path) 
     assert row["constitution_hash"] == manifest["constitution"]["hash"]
     assert len(row["votes"]) == 4
     assert {vote["calls"][0]["template_hash"] for vote in row["votes"]} == {manifest["templates"]["compare"]}
+    card = (undisturbed / "README.md").read_text()
+    assert f"| `data/revisions` | {COUNT} | none |" in card
+    assert manifest["constitution"]["hash"] in card
+    assert list((undisturbed / "logs").glob("02_revise-*.log"))
+    assert (undisturbed / "templates" / "compare.jinja").read_text()
     cost = json.loads((undisturbed / "cost.json").read_text())
     calls = {step["step"]: step["calls"] for step in cost["02_revise"]["steps"]}
     assert calls == {"respond": COUNT, "critique": 2 * COUNT, "revise": 2 * COUNT}

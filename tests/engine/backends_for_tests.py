@@ -25,7 +25,7 @@ from engine.model import Model
 from prompts.messages import Message
 
 WINDOW = 2048
-START_LIMIT = 280.0
+START_LIMIT = 600.0
 """Seconds that an engine may take to start on a busy machine."""
 SERVED_NAME = "tiny"
 VLLM_MISSING = "vllm is not installed"
@@ -57,6 +57,14 @@ def asked(text: str, prefill: str = "The answer is: (") -> list[Message]:
 def has_vllm() -> bool:
     """Whether vLLM can be imported."""
     return importlib.util.find_spec("vllm") is not None
+
+
+NEEDS_VLLM = [pytest.mark.vllm, pytest.mark.skipif(not has_vllm(), reason=VLLM_MISSING)]
+VLLM = pytest.param("vllm", marks=NEEDS_VLLM)
+OPENAI = pytest.param("openai", marks=NEEDS_VLLM)
+OPENAI_ALONE = pytest.param("openai without tokenizer", marks=NEEDS_VLLM)
+EVERY = ["scripted", "transformers", VLLM, OPENAI]
+REAL = ["transformers", VLLM, OPENAI, OPENAI_ALONE]
 
 
 @dataclass

@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model import Completion, Sampling
@@ -247,6 +248,7 @@ async def test_n_samples_make_every_pair() -> None:
     assert len({row.pair_id for row in rows}) == 6
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(probability, probability), min_size=1, max_size=4), st.floats(0.0, 1.0))
 async def test_swapping_the_responses_mirrors_the_label(shares: list[tuple[float, float]], mass: float) -> None:
     """The judge's belief hangs on what is shown where: any belief at all must give a mirrored label."""
@@ -275,3 +277,19 @@ async def test_swapping_the_responses_mirrors_the_label(shares: list[tuple[float
             assert 0.5 < label.probability <= 1.0
     if forward.status == "decided":
         assert forward.preference().chosen == forward.swap().preference().chosen  # type: ignore[union-attr]
+
+
+async def test_a_preamble_heads_every_question_but_the_first_answer() -> None:
+    conversation: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How?"}]
+    model = ToldModel()
+    chain = replace(revise_chain(model, rounds=1), preamble="We value care.")
+    await chain.run(Prompt.of(conversation))
+    respond, critique, revise = model.asked
+    assert respond[0]["content"] == "Be brief."
+    assert critique[0] == revise[0] == {"role": "system", "content": "We value care.\n\nBe brief."}
+    judge = ToldModel()
+    law = constitution(principle("safe", propositions=[bad_check("harm").model_dump()]))
+    await replace(compare_chain(judge, law), preamble="We value care.").compare(
+        prompt(), response("a"), response("b", 1)
+    )
+    assert all(asked[0] == {"role": "system", "content": "We value care."} for asked in judge.asked)

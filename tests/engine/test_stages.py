@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from engine.stages import run_stage
 from engine.storage import Folder, StageStore, write_sealed
 from prompts.rendering import PromptSet
 from tests.engine.rows_for_tests import prompts
+from tests.engine.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own start-up warns
 
@@ -148,5 +150,22 @@ def test_a_server_that_is_gone_stops_the_stage_and_keeps_what_is_finished(tmp_pa
     assert not plan.store.is_sealed
     assert list(plan.store.failures()) == []
     healthy, _ = plan_for(tmp_path / "healthy", ReviseSettings(rounds=0), script(tmp_path, rules=[]), 20)
-    resumed = StagePlan(**{**vars(plan), "models": healthy.models})
+    resumed = replace(plan, models=healthy.models)
     assert run_stage(resumed, source, quiet)["rows"] == 20
+
+
+def test_a_judge_of_its_own_runs_in_its_own_actor(tmp_path: Path) -> None:
+    """Two different models: the responder in the worker, the judge in an actor that the worker calls."""
+    responder, judge = (
+        ModelSpec(model=str(make_tiny_model(tmp_path / name, seed=seed)), context_window=4096, cpus=0.1)
+        for name, seed in (("responder", 1), ("judge", 2))
+    )
+    settings = CompareSettings.model_validate({"min_mass": 0, "propositions": False, "respond": {"max_tokens": 8}})
+    plan, source = plan_for(tmp_path, settings, responder, 6)
+    plan = replace(plan, models={"responder": responder, "judge": judge}, prompts=PromptSet.load(use_few_shots=False))
+    assert run_stage(plan, source, quiet) == {"rows": 6, "items": 6, "failed": 0}
+    rows = rows_of(plan.store)
+    assert {row["response_a"]["call"]["model"] for row in rows} == {responder.model}
+    assert {call["model"] for row in rows for vote in row["votes"] for call in vote["calls"]} == {judge.model}
+    assert len({call["revision"] for row in rows for vote in row["votes"] for call in vote["calls"]}) == 1
+    assert all(vote["probability_a"] is not None for row in rows for vote in row["votes"])

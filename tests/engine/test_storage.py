@@ -40,7 +40,7 @@ def test_sealing_restores_the_input_order_and_keeps_every_row(place: str, monkey
         store.write_part(f"key{4 - number}", 1, shuffled[6:], [])
     assert store.seal() == {"rows": 50, "items": 50, "failed": 0}
     assert ids(store) == [row.item_id for row in rows]
-    assert len(store.sealed_paths) == 8
+    assert len(store.sealed_parts) == 8
     assert store.folder.names("_unsealed") == []
 
 

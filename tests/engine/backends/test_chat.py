@@ -97,6 +97,10 @@ def test_an_option_that_runs_together_with_the_prompt_is_refused(tokenizer: Any)
     chat = Chat("merging", merging, 256)
     with pytest.raises(OptionsNotTokens, match="runs together with the text before it"):
         chat.check_options(("r",), asked("Which?", "answe"))
+    # " ho" is one token and " hon" is two, so the count alone looks as if "n" were a token of its own.
+    assert len(chat.encode(asked("Which?", "( hon"))) == len(chat.encode(asked("Which?", "( ho"))) + 1
+    with pytest.raises(OptionsNotTokens, match="runs together with the text before it"):
+        chat.check_options(("n",), asked("Which?", "( ho"))
 
 
 def test_the_window_holds_prompt_and_answer(chat: Chat) -> None:

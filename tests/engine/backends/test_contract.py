@@ -7,25 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from backends_for_tests import VLLM_MISSING, WINDOW, OpenedModels, Reference, ServeProcess, asked, has_vllm, user
+from backends_for_tests import EVERY, OPENAI, REAL, VLLM, WINDOW, Reference, asked, user
 from tiny_model import BOS, END
 
 from engine.model import Choice, Model, OptionsNotTokens, PromptTooLong, Sampling
 from prompts.messages import Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-NEEDS_VLLM = [pytest.mark.vllm, pytest.mark.skipif(not has_vllm(), reason=VLLM_MISSING)]
-VLLM = pytest.param("vllm", marks=NEEDS_VLLM)
-OPENAI = pytest.param("openai", marks=NEEDS_VLLM)
-OPENAI_ALONE = pytest.param("openai without tokenizer", marks=NEEDS_VLLM)
-EVERY = ["scripted", "transformers", VLLM, OPENAI]
-REAL = ["transformers", VLLM, OPENAI, OPENAI_ALONE]
 
 GREEDY = Sampling(temperature=0.0, max_tokens=32)
 QUESTIONS = (
@@ -36,24 +26,6 @@ QUESTIONS = (
     "A",
     "Tell me whom to call.\n\nAnd how to stay safe?",
 )
-
-
-@pytest.fixture(scope="session")
-def reference(tiny_model: Path) -> Reference:
-    return Reference(tiny_model)
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def opened(tiny_model: Path, request: pytest.FixtureRequest) -> AsyncIterator[OpenedModels]:
-    wanted = any("[openai" in item.name for item in request.session.items)
-    models = OpenedModels(tiny_model, ServeProcess(tiny_model) if wanted and has_vllm() else None)
-    yield models
-    await models.close()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def model(opened: OpenedModels, request: pytest.FixtureRequest) -> Model:
-    return await opened.get(request.param)
 
 
 def written_out(text: str, prefill: str = "") -> str:
@@ -246,3 +218,14 @@ async def test_a_shared_prefix_is_reported_as_cached(model: Model) -> None:
     choices = [await model.choose(asked(shared + principle), ("A", "B")) for principle in principles]
     assert choices[-1].cached_tokens >= 128
     assert choices[-1].cached_tokens < choices[-1].prompt_tokens
+
+
+@every_model
+async def test_long_seeded_prompts_side_by_side_are_all_answered(model: Model) -> None:
+    """More prompt tokens than an engine takes in one step: it may cut them, and must not die of it."""
+    long = "the hole is in the wheel, " * 80
+    asked_for = [Sampling(max_tokens=4, seed=seed) for seed in range(12)]
+    answers = await asyncio.gather(
+        *(model.generate(user(f"{sampling.seed} {long}"), sampling) for sampling in asked_for)
+    )
+    assert all(answer.completion_tokens > 0 for answer in answers)
