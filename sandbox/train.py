@@ -145,7 +145,9 @@ def rate_at(seen: int, recipe: Recipe) -> float:
 def corpus_texts(seed: int, count: int) -> Iterator[str]:
     """Texts of training documents, for the tokenizer to be trained on."""
     byte_encoder = Encoder(train_tokenizer(["The answer is: (A) (B) (yes) (no)"] * 9))
-    stream = iter(Corpus(byte_encoder, seed))
+    corpus = Corpus(byte_encoder, seed)
+    corpus.progress = 0.5
+    stream = iter(corpus)
     for document in itertools.islice(stream, count):
         if document.skill == "copies":
             continue
