@@ -1,0 +1,259 @@
+"""The training text: conversations, critiques and revisions, comparisons and propositions, as the product asks them.
+
+    copies        a list of fresh words, repeated
+    answers       a conversation of one to three requests, each complied with or answered rightly
+    revisions     conversation, answer, critique request ► critique, revision request ► revision
+    comparisons   conversation, two answers ► questions, each with P(A is better)
+    propositions  conversation, one answer ► questions, each with P(yes)
+
+Every document is rendered by the product's own `PromptSet` and the tokenizer's chat template, so that what is trained
+on is byte for byte what the chains send. A document is a trunk of tokens and branches that go on from it, each unseen
+by the others: many questions about one pair of answers cost little more than one.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prompts.messages import Message
+from prompts.reading import NO_CHANGE
+from prompts.rendering import PromptSet, Rendered
+from sandbox import skills
+from sandbox.answers import AnswerKind, answer
+from sandbox.oracle import Judgement, judge, logistic, score
+from sandbox.phrasings import Question, ask
+from sandbox.principles import Concern, Principle, draw_principle
+from sandbox.splits import Split
+from sandbox.tokenization import Encoder
+from sandbox.world import Group, Kind, draw_request, fresh_item, items
+
+Skill = Literal["copies", "answers", "revisions", "propositions", "comparisons"]
+SHARES: dict[Skill, tuple[float, float]] = {
+    "copies": (0.35, 0.01),
+    "answers": (0.35, 0.20),
+    "revisions": (0.26, 0.29),
+    "propositions": (0.02, 0.13),
+    "comparisons": (0.02, 0.37),
+}
+"""Shares of the documents at the start and from the end of the ramp on. To name an item one must copy it, which
+repeated lists teach soonest; to compare two answers one must see what is wrong with each, which critiques teach."""
+VERDICT = 6.0
+"""A verdict counts as much as this many tokens of text."""
+FRESH = 0.6
+"""The share of documents about words that were never seen before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A next token to learn: `token` at `place`, with this weight."""
+
+    place: int
+    token: int
+    weight: float
+
+
+@dataclass(slots=True)
+class Document:
+    """Token ids with their positions; branch 0 is the trunk, and each other branch sees it and itself.
+
+    `targets`: what the model should say after the token at `place`.
+    """
+
+    skill: Skill
+    ids: list[int]
+    positions: list[int]
+    branches: list[int]
+    targets: list[Target] = field(default_factory=list)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one branch only, so that a causal mask will do."""
+        return max(self.branches, default=0) == 0
+
+
+@functools.cache
+def prompt_set() -> PromptSet:
+    """The product's prompts without few-shots, as the embedded demo asks."""
+    return PromptSet.load(use_few_shots=False)
+
+
+class Corpus:
+    """An endless, seeded stream of documents of one split."""
+
+    def __init__(self, encoder: Encoder, seed: int, split: Split = "train") -> None:
+        self.encoder = encoder
+        self.chance = random.Random(seed)  # noqa: S311 - meant to be repeatable
+        self.split: Split = split
+        self.progress = 0.0
+        """How far the shares are on their way, in [0, 1]: set by whoever trains."""
+
+    def __iter__(self) -> Iterator[Document]:
+        makers = {
+            "copies": self.copies,
+            "answers": self.answers,
+            "revisions": self.revisions,
+            "comparisons": self.comparisons,
+            "propositions": self.propositions,
+        }
+        while True:
+            shares = [start + self.progress * (end - start) for start, end in SHARES.values()]
+            yield makers[self.chance.choices(list(SHARES), shares)[0]]()
+
+    # What is asked and answered -----------------------------------------------------------------------------------
+
+    def item(self) -> str:
+        """A fresh word, or an item of the split."""
+        return fresh_item(self.chance) if self.chance.random() < FRESH else self.chance.choice(items(self.split))
+
+    def question(
+        self, group: Group | None = None, *, unseen: bool | None = False, kind: Kind | None = None
+    ) -> Question:
+        """A question of a group, drawn if not given; by default without the verbs that skills are not trained on."""
+        group = group or self.chance.choices(("benign", "lookalike", "harmful"), (3, 3, 5))[0]
+        return ask(self.chance, draw_request(self.chance, group, self.item(), unseen=unseen, kind=kind), self.split)
+
+    def answer(self, question: Question, kind: AnswerKind, *, preachy: bool = False) -> str:
+        """An answer of a kind to the question."""
+        return answer(self.chance, question.request, kind, self.item(), preachy=preachy)
+
+    def any_answer(self, question: Question) -> tuple[str, Judgement]:
+        """Any kind of answer to the question, and what it is."""
+        if question.request.harmful:
+            kind: AnswerKind = self.chance.choices(("comply", "explained", "evasive"), (5, 3, 2))[0]
+        else:
+            kind = self.chance.choices(("correct", "wrong", "needless", "evasive"), (4, 3, 1, 1))[0]
+        text = self.answer(question, kind, preachy=self.chance.random() < 0.2)
+        return text, judge(question.request, text)
+
+    # The skills -------------------------------------------------------------------------------------------------
+
+    def copies(self) -> Document:
+        """A list of fresh words, two or three times over."""
+        chance = self.chance
+        words = [fresh_item(chance) for _ in range(chance.randint(2, 9))]
+        part = list(self.encoder.text("".join(f" {word}" for word in words)))
+        ids = part * chance.choice((2, 3))
+        targets = [Target(place, ids[place + 1], 1.0) for place in range(len(part), len(ids) - 1)]
+        return Document("copies", ids, list(range(len(ids))), [0] * len(ids), targets)
+
+    def answers(self) -> Document:
+        """A conversation in which everything is answered as a helpful-only model does."""
+        chance = self.chance
+        messages: list[Message] = []
+        spoken: list[int] = []
+        for _ in range(chance.choices((1, 2, 3), (5, 3, 1))[0]):
+            question = self.question(chance.choices(("benign", "lookalike", "harmful"), (2, 3, 2))[0], unseen=None)
+            kind: AnswerKind = "comply" if question.request.harmful else "correct"
+            messages += question.messages if not messages else question.messages[-1:]
+            spoken.append(len(messages))
+            messages.append(Message(role="assistant", content=self.answer(question, kind)))
+        return self._plain("answers", messages, dict.fromkeys(spoken, 1.0))
+
+    def revisions(self) -> Document:
+        """A critique and the revision that follows it."""
+        chance = self.chance
+        question = self.question()
+        text, judged = self.any_answer(question)
+        principle = self._principle_for(judged, 0.7)
+        found = skills.critique(chance, question.request, judged, principle)
+        critique_weight = 1.0
+        if chance.random() < 0.2:
+            # A critique decides what is revised, even one that the principle would not have led to.
+            found, critique_weight = self._other_critique(question, judged), 0.0
+        revised = skills.revision(chance, question.request, text, judged, found.found)
+        request = principle.revision if chance.random() < 0.75 else draw_principle(chance, self.split).revision
+        rendered = prompt_set().revise(
+            question.messages, text, found.text, request, critique_request=principle.critique
+        )
+        messages = [*rendered.messages, Message(role="assistant", content=revised)]
+        weights = {len(messages) - 3: critique_weight, len(messages) - 1: 1.0}
+        if judged.kind in ("comply", "correct") and not judged.preachy:
+            weights[len(messages) - 5] = 0.3
+        return self._plain("revisions", messages, weights)
+
+    def comparisons(self) -> Document:
+        """Several questions about one pair of answers, in one order."""
+        chance = self.chance
+        question = self.question()
+        first, judged_first = self.any_answer(question)
+        for _ in range(4):
+            second, judged_second = self.any_answer(question)
+            if _signature(judged_first) != _signature(judged_second):
+                break
+        principles = [self._principle_for(chance.choice((judged_first, judged_second)), 0.6) for _ in range(4)]
+        asked = [prompt_set().compare(question.messages, first, second, each.comparison) for each in principles]
+        chances = [logistic(score(judged_first, each) - score(judged_second, each)) for each in principles]
+        return self._branched("comparisons", asked, chances)
+
+    def propositions(self) -> Document:
+        """Several yes/no questions about one answer."""
+        question = self.question()
+        text, judged = self.any_answer(question)
+        asked, chances = [], []
+        for _ in range(3):
+            principle = self._principle_for(judged, 0.5)
+            concern = principle.concerns[0]
+            for words, bad_answer in principle.propositions:
+                bad = judged.badness(concern) > 0
+                asked.append(prompt_set().proposition(question.messages, text, words))
+                chances.append(0.95 if bad == (bad_answer == "yes") else 0.05)
+        return self._branched("propositions", asked, chances)
+
+    def _principle_for(self, judged: Judgement, matching: float) -> Principle:
+        """A principle, in this share of cases one that looks for a problem of the answer where it has one."""
+        found = skills.problems(judged, None)
+        if not found or self.chance.random() > matching:
+            return draw_principle(self.chance, self.split)
+        concern: Concern = self.chance.choice(found)
+        wider: list[Concern] = [concern, concern, "all"]
+        if concern in ("illicit", "hateful", "advice"):
+            wider.append("harm")
+        return draw_principle(self.chance, self.split, self.chance.choice(wider))
+
+    def _other_critique(self, question: Question, judged: Judgement) -> skills.Critique:
+        found = skills.problems(judged, None)
+        if found and self.chance.random() < 0.5:
+            concern = self.chance.choice(found)
+            return skills.Critique(skills.fault_text(self.chance, question.request, judged, concern), concern)
+        return skills.Critique(NO_CHANGE, None)
+
+    # Documents ----------------------------------------------------------------------------------------------------
+
+    def _plain(self, skill: Skill, messages: Sequence[Message], weights: dict[int, float]) -> Document:
+        ids, spans = self.encoder.conversation(messages)
+        targets = [
+            Target(place - 1, ids[place], weight)
+            for index, weight in weights.items()
+            if weight
+            for place in range(*spans[index])
+        ]
+        return Document(skill, ids, list(range(len(ids))), [0] * len(ids), targets)
+
+    def _branched(self, skill: Skill, asked: Sequence[Rendered], chances: Sequence[float]) -> Document:
+        """One document of several questions that begin alike; `chances` are those of their first options."""
+        encoded = [self.encoder.prompt(each.messages) for each in asked]
+        trunk = shared_length(encoded)
+        document = Document(skill, encoded[0][:trunk], list(range(trunk)), [0] * trunk)
+        yes, no = (self.encoder.token(option) for option in asked[0].options)
+        for number, (ids, chance) in enumerate(zip(encoded, chances, strict=True), start=1):
+            document.ids += ids[trunk:]
+            document.positions += range(trunk, len(ids))
+            document.branches += [number] * (len(ids) - trunk)
+            place = len(document.ids) - 1
+            document.targets += [Target(place, yes, VERDICT * chance), Target(place, no, VERDICT * (1 - chance))]
+        return document
+
+
+def _signature(judged: Judgement) -> tuple[object, ...]:
+    return judged.kind, judged.preachy
+
+
+def shared_length(encoded: Sequence[list[int]]) -> int:
+    """How many tokens all begin with, at least one short of the shortest."""
+    first, last = min(encoded), max(encoded)
+    shortest = min(len(ids) for ids in encoded) - 1
+    return next((place for place in range(shortest) if first[place] != last[place]), shortest)

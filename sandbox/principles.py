@@ -1,0 +1,127 @@
+"""Principles by grammar: what each looks for is known, and how it is worded is drawn from data/principles.yaml.
+
+Phrases and templates of a split are apart from those of the others, so that a judged principle is worded as none of
+those that the model was trained on. The constitutions that Charter ships are wholly held out.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from dataclasses import dataclass, field
+from typing import Literal
+
+import constitution
+from constitution.schema import Principle as Shipped
+from sandbox.splits import Split, members
+from sandbox.world import data
+
+Concern = Literal["illicit", "hateful", "advice", "harm", "preachy", "evasive", "wrong", "all"]
+DRAWN: dict[Concern, int] = {
+    "illicit": 4,
+    "hateful": 4,
+    "advice": 4,
+    "harm": 3,
+    "preachy": 3,
+    "evasive": 4,
+    "wrong": 3,
+    "all": 4,
+}
+"""How often each concern is drawn for a principle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """What a principle looks for, and its texts. `guarded`: its comparison never prefers a harmful answer."""
+
+    concerns: tuple[Concern, ...]
+    guarded: bool
+    critique: str
+    revision: str
+    comparison: str
+    propositions: tuple[tuple[str, str], ...] = field(default=())
+    """Questions about one answer, each with the answer ("yes" or "no") that counts against it."""
+
+
+@functools.cache
+def phrases(concern: Concern, slot: str, split: Split) -> tuple[str, ...]:
+    """The phrases of a concern for one slot."""
+    return tuple(members(data("principles")["concerns"][concern][slot], f"{concern} {slot}", split))
+
+
+@functools.cache
+def templates(kind: str, split: Split) -> tuple[str, ...]:
+    """The templates of one kind of text."""
+    return tuple(members(data("principles")["templates"][kind], f"template {kind}", split))
+
+
+def fill(chance: random.Random, concern: Concern, kind: str, split: Split) -> str:
+    """One text of a kind about a concern."""
+    values: dict[str, str] = {}
+    for slot in ("find", "bad", "good", "scene"):
+        known = phrases(concern, slot, split)
+        values[slot] = chance.choice(known)
+        others = [each for each in known if each != values[slot]] or list(known)
+        values[f"{slot}2"] = chance.choice(others)
+    text = chance.choice(templates(kind, split)).format(**values)
+    return text.replace("Does the response be ", "Is the response ")
+
+
+def draw_principle(chance: random.Random, split: Split, concern: Concern | None = None) -> Principle:
+    """A principle of a split; its concern is drawn unless given. One in six looks for two things."""
+    if concern is None:
+        concern = chance.choices(list(DRAWN), list(DRAWN.values()))[0]
+    concerns: list[Concern] = [concern]
+    if concern not in ("all", "harm") and chance.random() < 0.17:
+        concerns.append(chance.choice([each for each in DRAWN if each not in (concern, "all")]))
+    guarded = concern in ("preachy", "evasive", "wrong") and chance.random() < 0.4
+    texts = {}
+    for kind in ("critique", "revision", "comparison"):
+        parts = [fill(chance, each, kind, split) for each in concerns]
+        if chance.random() < 0.3:
+            parts.append(fill(chance, concern, kind, split))
+        if chance.random() < 0.3:
+            parts.insert(0, chance.choice(phrases(concern, "scene", split)))
+        listed = data("principles")
+        if guarded and kind == "comparison":
+            parts.append(chance.choice(listed["guards"]["comparison"]))
+        fillers = members(listed["fillers"][kind], f"filler {kind}", split)
+        parts += chance.sample(fillers, min(len(fillers), chance.choices((0, 1, 2), (4, 4, 2))[0]))
+        if len(parts) > 1 and chance.random() < 0.2:
+            parts = [*parts[1:], parts[0]]
+        texts[kind] = " ".join(parts)
+    return Principle(
+        tuple(concerns),
+        guarded,
+        texts["critique"],
+        texts["revision"],
+        texts["comparison"],
+        propositions(chance, concern, split),
+    )
+
+
+def propositions(chance: random.Random, concern: Concern, split: Split) -> tuple[tuple[str, str], ...]:
+    """Two questions about a concern: one where yes is bad, one where no is."""
+    return (fill(chance, concern, "proposition", split), "yes"), (
+        fill(chance, concern, "proposition_good", split),
+        "no",
+    )
+
+
+GUARDED_SHIPPED = frozenset({"no-sermons", "helps-with-the-rest", "reads-past-scary-words", "speaks-to-this-person"})
+
+
+@functools.cache
+def shipped(name: str) -> dict[str, Principle]:
+    """The principles of a constitution that Charter ships, with what they look for; unmapped ones are left out."""
+    known = data("principles")["shipped"]
+    loaded = constitution.load_constitution(name)
+    return {each.id: _of(each, tuple(known[each.id])) for each in loaded.principles if each.id in known}
+
+
+def _of(principle: Shipped, concerns: tuple[Concern, ...]) -> Principle:
+    asked = tuple((each.question, str(each.bad_answer)) for each in principle.propositions)
+    guarded = principle.id in GUARDED_SHIPPED
+    return Principle(
+        concerns, guarded, principle.critique or "", principle.revision or "", principle.comparison or "", asked
+    )

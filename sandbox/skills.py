@@ -1,0 +1,85 @@
+"""What a good critic and a good reviser write about an answer: the text skills that the micro-model learns.
+
+A critique names the problem and the item, or says that no change is needed. A revision mends what its critique names,
+and nothing else: that is why skipping the critique shows.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from prompts.reading import NO_CHANGE
+from sandbox.answers import correct_answer, explained_refusal, means_of, the, without_sermons
+from sandbox.oracle import CONCERNS, Judgement, weights
+from sandbox.principles import Concern, Principle
+from sandbox.world import Request
+
+ORDER: tuple[Concern, ...] = ("illicit", "hateful", "advice", "wrong", "evasive", "preachy")
+"""Which problem is named first where there are several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Critique:
+    """A critique and what it found; None where it found nothing."""
+
+    text: str
+    found: Concern | None
+
+
+def problems(judgement: Judgement, principle: Principle | None) -> list[Concern]:
+    """What is wrong with an answer, the gravest first; under a principle, only what it looks for."""
+    looked_for = set(CONCERNS)
+    if principle is not None:
+        looked_for = {concern for concern, cost in weights(principle).items() if cost == 3.0}
+    return [concern for concern in ORDER if concern in looked_for and judgement.badness(concern)]
+
+
+def critique(chance: random.Random, request: Request, judgement: Judgement, principle: Principle) -> Critique:
+    """The critique of an answer under a principle."""
+    found = problems(judgement, principle)
+    if not found:
+        return Critique(NO_CHANGE, None)
+    return Critique(fault_text(chance, request, judgement, found[0]), found[0])
+
+
+def fault_text(chance: random.Random, request: Request, judgement: Judgement, concern: Concern) -> str:
+    """Names a problem and the item."""
+    item, verb, subject = request.item, request.verb, the(request)
+    match concern:
+        case "illicit":
+            forms = [f"The response helps to {verb} the {item}. That is against the law.",
+                     f"It tells the user how to {verb} the {item}, which is unlawful."]  # fmt: skip
+        case "hateful":
+            forms = [f"The response insults {subject}. That is hateful and unfair to a whole group.",
+                     f"It speaks of {subject} with scorn, which is hateful to the group."]  # fmt: skip
+        case "advice":
+            expert = {"health": "doctor", "money": "adviser", "law": "lawyer"}.get(request.kind, "doctor")
+            forms = [f"The response gives advice about {subject} that needs a professional, such as a good {expert}.",
+                     f"It is unqualified advice about {subject}. Your {expert} has to look at it first."]  # fmt: skip
+        case "wrong":
+            right = means_of(request)
+            forms = [f"The response is wrong about {subject}. It should say {right}.",
+                     f"It makes a mistake about {subject}, where {right} would be right."]  # fmt: skip
+        case "evasive":
+            forms = [f"The response refuses without a good reason. It should engage with {subject}.",
+                     f"It dodges the question about {subject} and gives the user nothing."]  # fmt: skip
+        case _:
+            forms = [f"The response lectures the user about {subject}. The sermon should go.",
+                     f"It preaches at the user who asked about {subject}, and the lecture is needless."]  # fmt: skip
+    return chance.choice(forms)
+
+
+def revision(chance: random.Random, request: Request, text: str, judgement: Judgement, found: Concern | None) -> str:
+    """The answer with the problem that a critique found mended; unchanged where it found none."""
+    if found is None:
+        return text
+    if found == "preachy":
+        rest = without_sermons(text)
+        return rest if rest.strip() else ideal(chance, request)
+    return ideal(chance, request)
+
+
+def ideal(chance: random.Random, request: Request) -> str:
+    """The best answer: a reason and an offer where the request is harmful, else the right answer."""
+    return explained_refusal(chance, request) if request.harmful else correct_answer(chance, request)

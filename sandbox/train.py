@@ -1,0 +1,306 @@
+"""Trains the micro-model from nothing, on text that the corpus makes on the way.
+
+    python -m sandbox.train --output sandbox/model            about 25 minutes on two free CPU cores
+    python -m sandbox.train --tokens 100000 --output /tmp/try a try
+    python -m sandbox.train --resume                          goes on after an interruption, to the same weights
+
+The rate is level until the cool-down, so that a longer training may be asked for on the way: `--resume --tokens …`.
+
+Writes tokenizer, weights, configuration, `training.json` (the recipe) and `loss.csv` (the curve) to the folder.
+What it leaves out: evaluation, which is `python -m sandbox.evaluate`.
+"""
+
+# Tensors are named by their axes: B documents of a batch, T tokens, N targets, V vocabulary.
+# ruff: noqa: N803, N806, N815
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sandbox.corpus import SHARES, Corpus, Document, Skill
+from sandbox.micro_model import LAYERS, WIDTH, micro_config
+from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokenizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome, but for the corpus itself."""
+
+    tokens: int = 12_000_000
+    """Tokens to train on, padding not counted."""
+    batch_tokens: int = 2560
+    """Tokens of a step."""
+    peak_rate: float = 2.5e-3
+    """Learning rate after the warm-up."""
+    warm_up_tokens: int = 100_000
+    """Tokens over which the rate rises."""
+    cool_down: float = 0.35
+    """The share of the tokens, at the end, over which the rate falls linearly to a fiftieth of its peak."""
+    ramp_tokens: int = 3_000_000
+    """Tokens after which comparisons have their full share of the corpus."""
+    weight_decay: float = 0.05
+    seed: int = 1
+    device: str = "cpu"
+    """`cuda` trains in minutes, to the same figures but not to the same bits."""
+    width: int = WIDTH
+    layers: int = LAYERS
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Documents side by side, padded to the right. `mask_B_T_T` is None where a causal mask will do."""
+
+    ids_B_T: torch.Tensor
+    positions_B_T: torch.Tensor
+    mask_B_T_T: torch.Tensor | None
+    rows_N: torch.Tensor
+    """Which token, counted over the flattened batch, predicts a target."""
+    targets_N: torch.Tensor
+    weights_N: torch.Tensor
+    skills_N: list[Skill]
+    tokens: int
+
+
+def make_batch(documents: Sequence[Document], pad: int) -> Batch:
+    """Pads documents to one batch."""
+    width = max(len(document.ids) for document in documents)
+    ids_B_T = torch.full((len(documents), width), pad)
+    positions_B_T = torch.zeros((len(documents), width), dtype=torch.long)
+    branches_B_T = torch.zeros((len(documents), width), dtype=torch.long)
+    rows, targets, weights, skills = [], [], [], []
+    for row, document in enumerate(documents):
+        length = len(document.ids)
+        ids_B_T[row, :length] = torch.tensor(document.ids)
+        positions_B_T[row, :length] = torch.tensor(document.positions)
+        branches_B_T[row, :length] = torch.tensor(document.branches)
+        for target in document.targets:
+            rows.append(row * width + target.place)
+            targets.append(target.token)
+            weights.append(target.weight)
+            skills.append(document.skill)
+    mask_B_T_T = None
+    if not all(document.is_plain for document in documents):
+        own = branches_B_T[:, :, None] == branches_B_T[:, None, :]
+        mask_B_T_T = (own | (branches_B_T[:, None, :] == 0)) & torch.ones(width, width, dtype=torch.bool).tril()
+    return Batch(
+        ids_B_T, positions_B_T, mask_B_T_T, torch.tensor(rows), torch.tensor(targets), torch.tensor(weights), skills,
+        sum(len(document.ids) for document in documents),
+    )  # fmt: skip
+
+
+def batches(corpus: Corpus, batch_tokens: int, pad: int, group: int = 12) -> Iterator[list[Batch]]:
+    """Steps of about `batch_tokens`, each a few batches of documents of one shape and of like lengths.
+
+    Four steps' documents are drawn at once, so that little padding is needed.
+    """
+    stream = iter(corpus)
+    mixed = random.Random(corpus.chance.random())  # noqa: S311 - meant to be repeatable
+    while True:
+        documents: list[Document] = []
+        total = 0
+        while total < 4 * batch_tokens:
+            documents.append(next(stream))
+            total += len(documents[-1].ids)
+        documents.sort(key=lambda document: (document.is_plain, len(document.ids)))
+        made = []
+        for _, alike in itertools.groupby(documents, key=lambda document: document.is_plain):
+            listed = list(alike)
+            made += [make_batch(listed[start : start + group], pad) for start in range(0, len(listed), group)]
+        mixed.shuffle(made)
+        for part in range(4):
+            yield made[part::4]
+
+
+def losses(model: Any, batch: Batch) -> torch.Tensor:
+    """The cross-entropy of each target, not weighted, shape N. Logits are computed where there is a target only."""
+    mask = None if batch.mask_B_T_T is None else batch.mask_B_T_T[:, None].to(model.device)
+    hidden_B_T_D = model.model(
+        input_ids=batch.ids_B_T.to(model.device),
+        position_ids=batch.positions_B_T.to(model.device),
+        attention_mask=mask,
+        use_cache=False,
+    ).last_hidden_state
+    logits_N_V = model.lm_head(hidden_B_T_D.flatten(0, 1)[batch.rows_N.to(model.device)])
+    return torch.nn.functional.cross_entropy(logits_N_V, batch.targets_N.to(model.device), reduction="none")
+
+
+def rate_at(seen: int, recipe: Recipe) -> float:
+    """The learning rate after so many tokens: up, level, down."""
+    rising = min(1.0, seen / recipe.warm_up_tokens)
+    left = 1 - seen / recipe.tokens
+    falling = min(1.0, max(0.0, left) / recipe.cool_down)
+    return recipe.peak_rate * rising * (0.02 + 0.98 * falling)
+
+
+def corpus_texts(seed: int, count: int) -> Iterator[str]:
+    """Texts of training documents, for the tokenizer to be trained on."""
+    byte_encoder = Encoder(train_tokenizer(["The answer is: (A) (B) (yes) (no)"] * 9))
+    corpus = Corpus(byte_encoder, seed)
+    corpus.progress = 0.5
+    stream = iter(corpus)
+    for document in itertools.islice(stream, count):
+        if document.skill == "copies":
+            continue
+        text = byte_encoder.tokenizer.decode(document.ids, skip_special_tokens=False)
+        for mark in SPECIAL:
+            text = text.replace(mark, "\n\n")
+        yield from text.split("\n\n")
+
+
+class Training:
+    """A model on its way: the optimiser, what was seen, and the curve so far."""
+
+    def __init__(self, model: Any, recipe: Recipe, output: Path) -> None:
+        self.model, self.recipe, self.output = model, recipe, output
+        decayed = [p for p in model.parameters() if p.dim() > 1]
+        plain = [p for p in model.parameters() if p.dim() <= 1]
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-9)
+        self.curve: list[dict[str, float]] = []
+        self.sums: dict[str, list[float]] = {}
+        self.steps, self.tokens, self.seconds = 0, 0, 0.0
+
+    def run(self, corpus: Corpus) -> None:
+        """Trains to the end of the recipe. Steps that were taken before are drawn again and passed over."""
+        seen, told, saved = 0, time.monotonic(), time.monotonic()
+        pad = self.model.config.pad_token_id
+        self.model.train()
+        for number, step in enumerate(batches(corpus, self.recipe.batch_tokens, pad)):
+            if seen >= self.recipe.tokens:
+                break
+            corpus.progress = min(1.0, seen / self.recipe.ramp_tokens)
+            seen += sum(batch.tokens for batch in step)
+            if number < self.steps:
+                continue
+            started = time.monotonic()
+            self.step(step)
+            self.seconds += time.monotonic() - started
+            if time.monotonic() - told > 20 and self.curve:
+                told = time.monotonic()
+                print(self.progress_line(), flush=True)
+            if time.monotonic() - saved > 120:
+                saved = time.monotonic()
+                self.save()
+
+    def step(self, step: Sequence[Batch]) -> None:
+        """One step of the optimiser."""
+        rate = rate_at(self.tokens, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = sum(float(batch.weights_N.sum()) for batch in step)
+        for batch in step:
+            each_N = losses(self.model, batch)
+            torch.autograd.backward((each_N * batch.weights_N.to(each_N.device)).sum() / total)
+            self._add(batch, each_N.detach().cpu())
+            self.tokens += batch.tokens
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        if self.steps % 50 == 0:
+            means = {skill: round(weighted / weight, 4) for skill, (weighted, weight) in self.sums.items()}
+            self.curve.append({"tokens": self.tokens, "rate": rate, **means})
+            self.sums.clear()
+
+    def _add(self, batch: Batch, each_N: torch.Tensor) -> None:
+        """Adds each skill's weighted loss and weight."""
+        for skill in set(batch.skills_N):
+            chosen = torch.tensor([each == skill for each in batch.skills_N])
+            weights = batch.weights_N[chosen]
+            entry = self.sums.setdefault(skill, [0.0, 0.0])
+            entry[0] += float((each_N[chosen] * weights).sum())
+            entry[1] += float(weights.sum())
+
+    def progress_line(self) -> str:
+        """Tokens, speed, time left, and the last losses."""
+        speed = self.tokens / self.seconds
+        left = (self.recipe.tokens - self.tokens) / speed / 60
+        losses_of = "  ".join(f"{skill} {self.curve[-1].get(skill, 0):.3f}" for skill in SHARES)
+        return f"{self.tokens / 1e6:6.2f} M tokens  {speed / 1e3:5.1f} k/s  {left:5.1f} min left  {losses_of}"
+
+    def save(self) -> None:
+        """Writes the model, the curve, and what `--resume` needs."""
+        self.model.save_pretrained(self.output, safe_serialization=True)
+        _write_curve(self.curve, self.output / "loss.csv")
+        parts = ("curve", "sums", "steps", "tokens", "seconds")
+        state = {"optimizer": self.optimizer.state_dict(), **{name: getattr(self, name) for name in parts}}
+        torch.save(state, self.output / STATE)
+
+    def resume(self) -> None:
+        """Goes on where `save` stood; from the start where nothing was saved."""
+        if not (self.output / STATE).exists():
+            return
+        from transformers import LlamaForCausalLM
+
+        state = torch.load(self.output / STATE, weights_only=True)
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.model.load_state_dict(LlamaForCausalLM.from_pretrained(self.output).state_dict())
+
+
+STATE = "state.pt"
+"""What `--resume` reads: removed when the training is done."""
+
+
+def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
+    """Trains and writes the model."""
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    output.mkdir(parents=True, exist_ok=True)
+    tokenizer = chat_tokenizer(train_tokenizer(corpus_texts(recipe.seed + 1000, 4000)))
+    tokenizer.save_pretrained(output)
+    encoder = Encoder(tokenizer.backend_tokenizer)
+    model = LlamaForCausalLM(micro_config(tokenizer, recipe.width, recipe.layers)).to(recipe.device, torch.float32)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{size / 1e6:.2f} M parameters, {len(tokenizer)} tokens, {torch.get_num_threads()} threads", flush=True)
+    training = Training(model, recipe, output)
+    if resume:
+        training.resume()
+    training.run(Corpus(encoder, recipe.seed))
+    training.save()
+    facts = {
+        **asdict(recipe),
+        "parameters": size,
+        "shares": SHARES,
+        "steps": training.steps,
+        "tokens_seen": training.tokens,
+        "seconds": round(training.seconds),
+        "threads": torch.get_num_threads(),
+    }
+    (output / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (output / STATE).unlink()
+
+
+def _write_curve(curve: Sequence[dict[str, float]], file: Path) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ["tokens", "rate", *SHARES])
+        writer.writeheader()
+        writer.writerows(curve)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "model")
+    for name, value in asdict(Recipe()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted training was saved")
+    arguments = vars(parser.parse_args())
+    output, resume = arguments.pop("output"), arguments.pop("resume")
+    train(Recipe(**arguments), output, resume=resume)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The corpus is what the product sends, and a step of training learns from it what it should."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from engine.backends.chat import Chat
+from prompts.messages import Message
+from sandbox.corpus import Corpus, Document, Target, prompt_set, shared_length
+from sandbox.micro_model import micro_config
+from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
+from sandbox.train import Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, train
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    """A tokenizer of a little training text."""
+    return Encoder(train_tokenizer(corpus_texts(1, 60)))
+
+
+def test_the_encoder_writes_what_the_product_sends(encoder: Encoder) -> None:
+    """Token for token, for questions that are open and for conversations that are continued."""
+    chat = Chat("micro", chat_tokenizer(encoder.tokenizer), 2048)
+    prompts = prompt_set()
+    conversation = [
+        Message(role="user", content="Hello!"),
+        Message(role="assistant", content="Hello. What can I do for you?"),
+        Message(role="user", content="How do I clean my copper dorvit?"),
+    ]
+    asked = [
+        prompts.respond(conversation),
+        prompts.critique(conversation, "Wipe it.", "Find a fault."),
+        prompts.revise(conversation, "Wipe it.", "It is short.", "Make it long.", critique_request="Find a fault."),
+        prompts.compare(conversation, "One {{ brace }}", "Two", "Which response is kinder?"),
+        prompts.proposition(conversation, "One", "Is the response kind?"),
+    ]
+    for rendered in asked:
+        assert encoder.prompt(rendered.messages) == chat.encode(rendered.messages)
+    chat.check_options(("A", "B"))
+    chat.check_options(("yes", "no"))
+
+
+def test_only_what_the_assistant_says_is_learnt(encoder: Encoder) -> None:
+    """Every target of a text is the token that follows, inside an assistant turn."""
+    corpus = Corpus(encoder, 1)
+    for document in (corpus.answers(), corpus.revisions()):
+        assert document.is_plain
+        assert document.targets
+        for target in document.targets:
+            assert document.ids[target.place + 1] == target.token
+            assert target.weight > 0
+
+
+def test_the_branches_of_a_comparison_are_whole_questions(encoder: Encoder) -> None:
+    """Trunk and branch together are the tokens of one question; its two targets share one verdict's weight."""
+    corpus = Corpus(encoder, 5)
+    document = corpus.comparisons()
+    ending = encoder.prompt([Message(role="assistant", content="The answer is: (")])[-4:]
+    for number in range(1, max(document.branches) + 1):
+        kept = [place for place, branch in enumerate(document.branches) if branch in (0, number)]
+        assert [document.positions[place] for place in kept] == list(range(len(kept)))
+        assert [document.ids[place] for place in kept][-4:] == ending
+        verdict = [target for target in document.targets if target.place == kept[-1]]
+        assert [target.token for target in verdict] == [encoder.token("A"), encoder.token("B")]
+        assert sum(target.weight for target in verdict) == pytest.approx(6)
+
+
+def test_a_branch_does_not_see_the_others(encoder: Encoder) -> None:
+    """The verdict of a branch is that of its question asked alone."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(micro_config(chat_tokenizer(encoder.tokenizer), width=64, layers=2)).eval()
+    document = Corpus(encoder, 5).comparisons()
+    together = losses(model, make_batch([document], 0))
+    places = [place for place, branch in enumerate(document.branches) if branch in (0, 2)]
+    alone = Document(
+        "comparisons",
+        [document.ids[place] for place in places],
+        list(range(len(places))),
+        [0] * len(places),
+        [Target(places.index(t.place), t.token, t.weight) for t in document.targets if t.place in places],
+    )
+    alone.targets = [target for target in alone.targets if target.place == len(places) - 1]
+    apart = losses(model, make_batch([alone], 0))
+    mine = [number for number, target in enumerate(document.targets) if document.branches[target.place] == 2]
+    assert torch.allclose(together[mine], apart, atol=1e-5)
+
+
+def test_shared_length() -> None:
+    """The common beginning ends at least one token before the shortest does."""
+    assert shared_length([[1, 2, 3, 4], [1, 2, 5], [1, 2, 3, 9]]) == 2
+    assert shared_length([[1, 2], [1, 2]]) == 1
+
+
+def test_the_same_seed_makes_the_same_corpus(encoder: Encoder) -> None:
+    """And another seed another one."""
+    first, again, other = (
+        [document.ids for document in itertools.islice(iter(Corpus(encoder, seed)), 12)] for seed in (7, 7, 8)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_comparisons_come_in_as_the_training_goes_on(encoder: Encoder) -> None:
+    """Few at the start, about two in five at the end."""
+    shares = []
+    for progress in (0.0, 1.0):
+        corpus = Corpus(encoder, 3)
+        corpus.progress = progress
+        drawn = [document.skill for document in itertools.islice(iter(corpus), 120)]
+        shares.append(drawn.count("comparisons") / len(drawn))
+    assert shares[0] < 0.15 < 0.25 < shares[1]
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    """From nought to the peak, level, and down to a fiftieth of it."""
+    recipe = Recipe(tokens=1000, peak_rate=1.0, warm_up_tokens=100, cool_down=0.4)
+    assert [rate_at(seen, recipe) for seen in (0, 50, 100, 600)] == pytest.approx([0, 0.5, 1, 1])
+    assert rate_at(800, recipe) == pytest.approx(0.51)
+    assert rate_at(1000, recipe) == pytest.approx(0.02)
+
+
+def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
+    """Documents of one shape stand together, with little padding."""
+    made = list(itertools.islice(batches(Corpus(encoder, 1), 3000, 0), 8))
+    tokens = [sum(batch.tokens for batch in step) for step in made]
+    assert 1500 < sum(tokens) / len(tokens) < 5500
+    cells = sum(batch.ids_B_T.numel() for step in made for batch in step)
+    assert sum(tokens) / cells > 0.75
+
+
+def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
+    """Weights, tokenizer with its chat template, recipe and curve; and the loss falls."""
+    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=64, layers=1, peak_rate=5e-3), tmp_path)
+    model = LlamaForCausalLM.from_pretrained(tmp_path)
+    assert model.config.head_dim == 32
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template
+    assert (tmp_path / "training.json").is_file()
+    assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,copies,answers")
+
+
+def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tmp_path: Path) -> None:
+    """To the bit: what was seen before is drawn again and passed over."""
+    recipe = Recipe(tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1)
+    weights = []
+    for breaks in (False, True):
+        folder = tmp_path / str(breaks)
+        training = new_training(encoder, recipe, folder)
+        if breaks:
+            for step in itertools.islice(batches(Corpus(encoder, 1), 1500, training.model.config.pad_token_id), 2):
+                training.step(step)
+            training.save()
+            training = new_training(encoder, recipe, folder)
+            training.resume()
+            assert training.steps == 2
+        training.run(Corpus(encoder, 1))
+        weights.append(training.model.model.layers[0].mlp.up_proj.weight.detach())
+    assert torch.equal(*weights)
+
+
+def new_training(encoder: Encoder, recipe: Recipe, folder: Path) -> Training:
+    """A training from the same chance weights each time."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(micro_config(chat_tokenizer(encoder.tokenizer), recipe.width, recipe.layers))
+    return Training(model, recipe, folder)
+
+
+def test_copies_repeat_a_list(encoder: Encoder) -> None:
+    """Only what can be known is learnt: the repetitions."""
+    document = Corpus(encoder, 2).copies()
+    period = document.targets[0].place
+    for target in document.targets:
+        assert document.ids[target.place + 1] == target.token == document.ids[target.place + 1 - period]
