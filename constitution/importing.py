@@ -108,7 +108,7 @@ def _shape(file: _File) -> str:
     if isinstance(first, str):
         return "cai" if isinstance(data, list) and first.rstrip().endswith("Options:") else "icai"
     found = describe(data) + (f" whose first is {describe(first)}" if first is not None else "")
-    hint = "docs/constitutions.md shows the shapes; --format names one"
+    hint = "docs/constitutions.md shows the shapes; --format names one; few-shot files go into asking.few_shots"
     raise file.fault(f"no known format: the file holds {found}", hint=hint)
 
 
@@ -170,7 +170,8 @@ def _from_icai(file: _File) -> list[Fields]:
     texts = {where: file.text(value, "the principle", where) for where, value in entries.items()}
     for where, text in texts.items():
         if "\n" in text:  # a list of prompts or few-shots, taken for a list of principles
-            raise file.fault("a principle must be one line of text", where=where, hint="is this a constitution?")
+            hint = "few-shots are no constitution: name their folder as asking.few_shots in a recipe"
+            raise file.fault("a principle must be one line of text", where=where, hint=hint)
     return _derived_apart(file, texts)
 
 

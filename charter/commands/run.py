@@ -66,5 +66,8 @@ def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool
         print(f"error: the run stopped: {error}", file=sys.stderr)
         resume_hint(recipe.folder)
         return 1
+    except Exception:  # a fault of ours: its trace is worth reporting, and the rows are safe
+        resume_hint(recipe.folder)
+        raise
     tell_outcome(outcome)
     return outcome.exit_status

@@ -321,7 +321,9 @@ class TransformersModel:
 def open_transformers(spec: ModelSpec) -> TransformersModel:
     """Loads tokenizer and weights. Raises BadInput where the folder is no causal language model that runs here."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # we report progress ourselves
     folder, revision = weights_folder(spec)
     chat = open_chat(spec)
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device)
