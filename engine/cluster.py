@@ -57,6 +57,9 @@ def cluster(address: str | None, object_store_gib: float, models: Sequence[Model
         # Set in this process, not as a runtime environment: workers that Ray has started ahead can then be used.
         for name, value in (WORKER_ENVIRONMENT | LOCAL_ENVIRONMENT).items():
             os.environ.setdefault(name, value)
+        # Ray would give each worker as many threads as the cores it reserves: a model on a CPU would use one.
+        copies = sum(_most_replicas(model) for model in models if model.backend in ("vllm", "transformers"))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // max(1, copies))))
         cores = sum(math.ceil(model.cpus) * _most_replicas(model) for model in models)
         settings = {
             "num_cpus": max(os.cpu_count() or 1, cores + READERS),
