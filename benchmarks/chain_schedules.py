@@ -1,12 +1,13 @@
 """Chain tokens a second: our schedule, stage by stage over the corpus, and the one-batch ceiling.
 
-    python benchmarks/chain_schedules.py                                          two cores, a few minutes
-    python benchmarks/chain_schedules.py --shape 8b --prompts 1024 --tokens 128   a GPU, random weights
+    python benchmarks/chain_schedules.py --engine-args '{"max_num_seqs": 32}'     two cores, a few minutes
+    python benchmarks/chain_schedules.py --shape 8b --prompts 1024 --tokens 128 --rows-in-flight 1024   a GPU
 
     ours       RowRunner and ReviseChain as a worker runs them: window, records, parts on disk
     staged     the same, but no call starts before every row has reached it: respond all, critique all, revise all
     ceiling    the very calls of `ours`, all known up front and submitted at once: what the engine can do
 
+Take more prompts than the engine runs at once (`max_num_seqs`), or the ceiling has larger batches than a chain can have.
 Answers vary in length: every call of a row is cut after a number of tokens that is drawn for it, the same in every
 schedule. Every pass marks its prompts anew, so that none finds another's in the cache. Schedules take turns; the
 figures are medians over repeats.
