@@ -7,7 +7,7 @@
     staged     the same, but no call starts before every row has reached it: respond all, critique all, revise all
     ceiling    the very calls of `ours`, all known up front and submitted at once: what the engine can do
 
-Take more prompts than the engine runs at once (`max_num_seqs`), or the ceiling has larger batches than a chain can have.
+Take more rows than the engine runs at once (`max_num_seqs`), or the ceiling has larger batches than a chain can have.
 Answers vary in length: every call of a row is cut after a number of tokens that is drawn for it, the same in every
 schedule. Every pass marks its prompts anew, so that none finds another's in the cache. Schedules take turns; the
 figures are medians over repeats.
