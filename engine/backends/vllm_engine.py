@@ -202,6 +202,7 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
 def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
     """vLLM's asynchronous engine for prompts of up to `window` tokens. Raises BadInput where an argument is wrong."""
     from vllm import AsyncEngineArgs, AsyncLLMEngine
+    from vllm.usage.usage_lib import UsageContext
 
     arguments: dict[str, Any] = {
         "model": str(folder),
@@ -224,7 +225,8 @@ def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
         # cannot be rewound: the engine dies ("CPU Generator does not use offset", seen in 0.30). So nothing is cut.
         arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(window, CPU_BATCHED_TOKENS)}
     try:
-        config = AsyncEngineArgs(**{**arguments, **spec.engine_args}).create_engine_config()
+        # Batch sizes as vLLM chooses them for offline work; what it assumes without being told is far smaller.
+        config = AsyncEngineArgs(**{**arguments, **spec.engine_args}).create_engine_config(UsageContext.LLM_CLASS)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise BadInput(Fault(f"vLLM refuses these settings: {error}", where="model")) from None
     return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
