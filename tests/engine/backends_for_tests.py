@@ -85,6 +85,8 @@ class ServeProcess:
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", SERVED_NAME]
         command += ["--dtype", "float32", "--max-model-len", str(WINDOW), "--max-num-seqs", "32", "--enforce-eager"]
         command += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
+        # The CPU build dies of seeded prompts cut in chunks (see engine/backends/vllm_engine.py).
+        command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
         quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
         environment = {**os.environ, **quiet}
         self.log = self.folder.parent / "serve.log"
