@@ -87,6 +87,21 @@ def stages_of(recipe: Recipe) -> dict[str, ReviseSettings | CompareSettings]:
     return {stage: settings for stage, settings in wanted.items() if settings is not None}
 
 
+def plan_of(recipe: Recipe, stage: str, constitution: Constitution, prompts: PromptSet) -> StagePlan:
+    """What a stage of a recipe does, in the form that workers take."""
+    settings = stages_of(recipe)[stage]
+    return StagePlan(
+        store=stage_store(recipe.folder, stage),
+        settings=settings,
+        models=recipe.models_by_role(ROLES[type(settings)]),
+        constitution=constitution,
+        prompts=prompts,
+        rows=recipe.rows,
+        seed=recipe.seed,
+        preamble=constitution.preamble if recipe.asking.preamble else "",
+    )
+
+
 def execute(recipe: Recipe, *, resume: bool = False, retry_failed: bool = False, command: str = "") -> Outcome:
     """Runs a recipe to its end, or what is left of it.
 
@@ -251,21 +266,12 @@ def _run_stages(
         cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())),
         _terminated_as_interrupt(),
     ):
-        for stage, settings in stages_of(recipe).items():
-            store = stage_store(recipe.folder, stage)
+        for stage in stages_of(recipe):
             if retry_failed:
-                store.forget_failures()
-            plan = StagePlan(
-                store=store,
-                settings=settings,
-                models=recipe.models_by_role(ROLES[type(settings)]),
-                constitution=constitution,
-                prompts=prompts,
-                rows=recipe.rows,
-                seed=recipe.seed,
-                preamble=constitution.preamble if recipe.asking.preamble else "",
+                stage_store(recipe.folder, stage).forget_failures()
+            stages[stage] = run_stage(
+                plan_of(recipe, stage, constitution, prompts), prompts_store(recipe.folder), reporter.watcher(stage)
             )
-            stages[stage] = run_stage(plan, prompts_store(recipe.folder), reporter.watcher(stage))
     return stages
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charter.recipe import Recipe, check_recipe
-from charter.run import stage_store, stages_of
+from charter.run import plan_of, stages_of
 from constitution.faults import CharterError
 from engine.duplicates import DuplicateFinder
 from engine.inputs import read_prompts
 from engine.model import Choice, Completion, Model, Sampling
-from engine.plan import ROLES, StagePlan, open_models
+from engine.plan import StagePlan, open_models
 from engine.records import Prompt
 from prompts.messages import Message
 
@@ -81,17 +81,8 @@ def try_prompts(recipe: Recipe, prompts: Sequence[Prompt], *, together: bool) ->
         by_role = recipe.models_by_role(recipe.played_roles)
         opened = runner.run(open_models(by_role))
         try:
-            for stage, settings in stages_of(recipe).items():
-                plan = StagePlan(
-                    store=stage_store(recipe.folder, stage),
-                    settings=settings,
-                    models=recipe.models_by_role(ROLES[type(settings)]),
-                    constitution=constitution,
-                    prompts=prompt_set,
-                    rows=recipe.rows,
-                    seed=recipe.seed,
-                    preamble=constitution.preamble if recipe.asking.preamble else "",
-                )
+            for stage in stages_of(recipe):
+                plan = plan_of(recipe, stage, constitution, prompt_set)
                 yield from _try_stage(runner, plan, stage, opened, prompts, together=together)
         finally:
             for model in {id(model): model for model in opened.values()}.values():
