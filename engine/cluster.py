@@ -86,22 +86,25 @@ def _start(address: str, settings: dict[str, object]) -> None:
     """
     tries = STARTS if address == "local" else 1
     for attempt in range(1, tries + 1):
+        said: list[str] = []
         try:
-            with _without_greeting():
+            with _without_greeting(said):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
         except Exception as error:  # Ray raises several types, bare Exception among them
             ray.shutdown()
             if attempt < tries:
                 continue
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            where = "on this machine" if address == "local" else f"at {address!r}"
-            raise ClusterUnavailable(f"Ray does not start {where}: {reason}") from error
+            if "AuthToken" in said[0]:
+                reason += "; it wants a token: export RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray"
+            where = "start on this machine" if address == "local" else f"answer at {address!r}"
+            raise ClusterUnavailable(f"Ray does not {where}: {reason}") from error
         return
 
 
 @contextmanager
-def _without_greeting() -> Iterator[None]:
-    """Keeps what Ray's native code prints while it starts from the terminal. What goes wrong is raised."""
+def _without_greeting(said: list[str]) -> Iterator[None]:
+    """Keeps what Ray's native code prints while it starts from the terminal, and adds it to `said`."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         real = os.dup(2)
@@ -111,6 +114,8 @@ def _without_greeting() -> Iterator[None]:
         finally:
             os.dup2(real, 2)
             os.close(real)
+            kept.seek(0)
+            said.append(kept.read().decode(errors="replace"))
 
 
 def _most_replicas(model: ModelSpec) -> int:
