@@ -129,8 +129,8 @@ def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, i
 def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
     _set_up_ray_data()
     own = plan.own_model
-    hosted = {spec: host(spec, plan.store.run) for spec in _distinct(plan) if spec != own and has_engine(spec)}
-    remote = {role: model for role, spec in plan.models.items() for other, model in hosted.items() if spec == other}
+    hosted = [host(spec, plan.store.run) for spec in _distinct(plan) if spec != own and has_engine(spec)]
+    remote = {role: model for role, spec in plan.models.items() for model in hosted if model.spec == spec}
     low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
     # Small runs are cut finer, so that every worker gets some and finished rows are reported early.
     rows = max(1, min(plan.rows.rows_per_batch, math.ceil(waiting / (4 * high))))
@@ -154,7 +154,7 @@ def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: 
     except ray.exceptions.RayError as error:
         raise _cause(error) from None
     finally:
-        for model in hosted.values():
+        for model in hosted:
             for actor in model.replicas:
                 ray.kill(actor)
 
