@@ -9,6 +9,7 @@ here; `validation.py` words what pydantic finds.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -130,7 +131,9 @@ def parse_document(text: str, name: str, overrides: Mapping[str, str] | None = N
     """As `read_document`, for a text already read."""
     document = Document(name)
     try:
-        node = YAML(typ="safe", pure=True).compose(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML allows it: the later one counts from there on
+            node = YAML(typ="safe", pure=True).compose(text)
         if node is None:
             raise BadInput(Fault("the file is empty", file=name, hint="it needs at least one key"))
         _Walk(document).run(node)

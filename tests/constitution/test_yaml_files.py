@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -190,6 +190,7 @@ PIECES = [
 
 
 @settings(max_examples=200, deadline=None)
+@example("&0[&0")
 @given(st.text(st.characters(codec="utf-8"), max_size=80) | st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
 def test_any_text_is_read_or_is_bad_input(text: str) -> None:
     found: tuple[Fault, ...] = ()
