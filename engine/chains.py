@@ -30,6 +30,7 @@ from engine.records import (
     Revision,
     Vote,
     derived_seed,
+    worst,
 )
 from engine.settings import CompareSettings, ReviseSettings, SamplingSettings
 from prompts.messages import Message
@@ -408,8 +409,5 @@ def _status(
 
 def both_bad(checks: Sequence[Check]) -> bool | None:
     """Whether a proposition speaks against each of the two responses; None where either was not read at all."""
-    worst: dict[str, float] = {}
-    for check in checks:
-        if check.bad is not None:
-            worst[check.response] = max(worst.get(check.response, 0.0), check.bad)
-    return min(worst.values()) > 0.5 if len(worst) == 2 else None
+    a, b = worst(checks, "a"), worst(checks, "b")
+    return None if a is None or b is None else min(a, b) > 0.5

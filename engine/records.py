@@ -185,6 +185,11 @@ class Check:
     call: Call | None
 
 
+def worst(checks: Sequence[Check], response: Literal["a", "b"]) -> float | None:
+    """The probability of the proposition that speaks most against a response; None where none was read."""
+    return max((check.bad for check in checks if check.response == response and check.bad is not None), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two responses to one prompt, and every vote between them.
@@ -242,6 +247,8 @@ class Comparison:
             probability=self.probability_a if a_wins else 1.0 - self.probability_a,
             order_consistent=self.order_consistent,
             both_bad=self.both_bad,
+            chosen_bad=worst(self.checks, "a" if a_wins else "b"),
+            rejected_bad=worst(self.checks, "b" if a_wins else "a"),
             principle_ids=tuple(dict.fromkeys(vote.principle_id for vote in self.votes)),
             constitution_hash=self.constitution_hash,
             source=self.source,
@@ -252,7 +259,8 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A labelled pair. `probability` is that of `chosen` being better, in (0.5, 1]: the soft target."""
+    """A labelled pair. `probability` is that of `chosen` being better, in (0.5, 1]: the soft target. `chosen_bad` and
+    `rejected_bad` are the probabilities, in [0, 1], of the proposition that speaks most against each answer."""
 
     pair_id: str
     item_id: str
@@ -263,6 +271,8 @@ class Preference:
     probability: float
     order_consistent: float | None
     both_bad: bool | None
+    chosen_bad: float | None
+    rejected_bad: float | None
     principle_ids: tuple[str, ...]
     constitution_hash: str
     source: str

@@ -207,7 +207,7 @@ async def test_two_bad_answers_are_seen_by_propositions() -> None:
     def weigh(messages: Sequence[Message], options: Sequence[str]) -> Sequence[float]:
         if "yes" in options:
             return (0.9, 0.1) if "bad" in shown(messages)[0] else (0.1, 0.9)
-        return (0.7, 0.3)
+        return (0.7, 0.3) if "fine" in shown(messages)[0] else (0.3, 0.7)
 
     law = constitution(principle("safe", propositions=[bad_check("harm").model_dump()]))
     chain = compare_chain(ToldModel(weigh=weigh), law)
@@ -216,6 +216,10 @@ async def test_two_bad_answers_are_seen_by_propositions() -> None:
     assert both.both_bad is True
     assert one.both_bad is False
     assert {(check.response, round(check.bad or 0, 6)) for check in one.checks} == {("a", 0.9), ("b", 0.1)}
+    pair = one.preference()
+    assert pair is not None
+    assert pair.chosen[0]["content"] == "a fine one"
+    assert (pair.chosen_bad, pair.rejected_bad) == pytest.approx((0.1, 0.9)), "each answer keeps its own"
 
 
 async def test_a_bad_answer_may_be_no() -> None:
