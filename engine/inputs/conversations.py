@@ -254,14 +254,20 @@ def _hh_rlhf(values: dict[str, Any], column: str | None) -> Conversation:
     )
 
 
-def _shared_prompt(chosen: list[Message], rejected: list[Message]) -> Conversation:
-    """What two conversations share, up to its last user turn; they may part before their last turn."""
+def shared_turns(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
+    """How many turns two conversations begin with alike, up to and with their last shared user turn."""
     pairs = zip(chosen, rejected, strict=False)
     shared = next(
         (number for number, (one, other) in enumerate(pairs) if one != other), min(len(chosen), len(rejected))
     )
     while shared and chosen[shared - 1]["role"] != "user":
         shared -= 1
+    return shared
+
+
+def _shared_prompt(chosen: list[Message], rejected: list[Message]) -> Conversation:
+    """What two conversations share, up to its last user turn; they may part before their last turn."""
+    shared = shared_turns(chosen, rejected)
     if not shared:
         raise WrongShape("chosen and rejected share no user turn", "a pair is two answers to one conversation")
     rest = {"chosen": chosen[shared:], "rejected": rejected[shared:]}

@@ -161,7 +161,7 @@ def _prompt(row: Row, source: PromptSource, index: int) -> Prompt:
     category_column, category = _tag(row, source.category, source.category_column, "category")
     vector_column, vector = _tag(row, source.vector, source.vector_column, "vector")
     for text in (*(message["content"] for message in messages), category, vector):
-        _check_text(text)
+        check_text(text)
     return Prompt.of(
         messages,
         index=index,
@@ -185,7 +185,7 @@ def _tag(row: Row, constant: str, column: str | None, usual: str) -> tuple[str, 
     return column, "" if value is None else str(value)
 
 
-def _check_text(text: str) -> None:
+def check_text(text: str) -> None:
     """JSON can carry half of a surrogate pair; no tokenizer and no Parquet file can."""
     try:
         text.encode("utf-8")

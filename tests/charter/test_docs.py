@@ -14,7 +14,7 @@ import pytest
 from charter.__main__ import COMMANDS, Commands, cli
 from charter.recipe import Recipe
 from constitution.yaml_files import parse_document
-from engine import products, records
+from engine import pairs, products, records
 from prompts.messages import Message
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +30,9 @@ FOREIGN = {
 
 RECORDS: dict[str, Any] = {
     name: getattr(module, name)
-    for module in (records, products)
+    for module in (records, products, pairs)
     for name, item in vars(module).items()
-    if isinstance(item, type) and is_dataclass(item) and item.__module__ == module.__name__
+    if isinstance(item, type) and is_dataclass(item) and item.__module__ == module.__name__ and name[0] != "_"
 }
 
 
