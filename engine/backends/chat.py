@@ -1,6 +1,6 @@
 """Conversations as token ids: one chat template, one BOS, and user text that cannot become control tokens.
 
-    messages ──template──► text ──tokenizer──► ids        a final assistant message is continued, not closed
+    messages ──template──► text ──tokenizer──► ids        a final assistant message is continued, unless it is closed
 
 The strings of control tokens ("</s>", "<|im_end|>") inside a message are encoded as the letters they are made of.
 In assistant messages that holds for special tokens only, so that marks like `<think>` keep the meaning they had when
@@ -130,8 +130,11 @@ class Chat:
         self._encoded: OrderedDict[str, list[int]] = OrderedDict()
         self._options: dict[tuple[str, str], int] = {}
 
-    def render(self, messages: Sequence[Message]) -> Rendered:
-        """The template's text. Raises TemplateRefused where the template does not take such a conversation."""
+    def render(self, messages: Sequence[Message], *, closed: bool = False) -> Rendered:
+        """The template's text; `closed` ends a final assistant message as the template ends a turn.
+
+        Raises TemplateRefused where the template does not take such a conversation.
+        """
         contents = [whole_characters(message["content"]) for message in messages]
         guarded = False
         for place, message in enumerate(messages):
@@ -142,13 +145,13 @@ class Chat:
                 contents[place] = self._guard.hide(content, controls)
                 guarded = True
         turns = [{"role": m["role"], "content": content} for m, content in zip(messages, contents, strict=True)]
-        continued = bool(messages) and messages[-1]["role"] == "assistant"
+        continued = not closed and bool(messages) and messages[-1]["role"] == "assistant"
         try:
             text = self.tokenizer.apply_chat_template(
                 turns,
                 chat_template=self._template,
                 tokenize=False,
-                add_generation_prompt=not continued,
+                add_generation_prompt=not (continued or closed),
                 continue_final_message=continued,
                 **self._template_options,
             )
@@ -181,9 +184,9 @@ class Chat:
             self._encoded.popitem(last=False)
         return ids
 
-    def encode(self, messages: Sequence[Message]) -> list[int]:
+    def encode(self, messages: Sequence[Message], *, closed: bool = False) -> list[int]:
         """The conversation as token ids, ready for the model."""
-        return self.encode_rendered(self.render(messages))
+        return self.encode_rendered(self.render(messages, closed=closed))
 
     def prompt(self, messages: Sequence[Message], max_tokens: int) -> list[int]:
         """As `encode`. Raises PromptTooLong where the window has no room for `max_tokens` more."""

@@ -38,6 +38,11 @@ def test_a_final_assistant_message_stays_open(chat: Chat) -> None:
     assert chat.render(user("Which?")).text.endswith(f"{END}\n{ASSISTANT}\n")
 
 
+def test_a_closed_conversation_ends_as_the_template_ends_a_turn(chat: Chat) -> None:
+    assert chat.render(asked("Which?"), closed=True).text.endswith(f"The answer is: ({END}\n")
+    assert chat.render(user("Which?"), closed=True).text.endswith(f"Which?{END}\n")
+
+
 def test_a_bos_is_added_where_template_or_tokenizer_forgets_it_and_never_doubled(tokenizer: Any) -> None:
     bare = "{% for m in messages %}{{ m.content }}{% endfor %}"
     plain = Chat("tiny", tokenizer, 64, template=bare)
