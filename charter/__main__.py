@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("charter.commands.run:run", "Run a recipe: prompts and a constitution in, training data out."),
     "revise": ("charter.commands.stage:revise", "Critique and revise a model's answers under a constitution."),
     "compare": ("charter.commands.stage:compare", "Label pairs of answers with the probability that one is better."),
+    "train": ("charter.commands.train:group", "Train on what a run made: fine-tuning, preference models, RL."),
     "validate": ("charter.commands.look:validate", "Check a recipe and everything it names, without a model."),
     "preview": ("charter.commands.look:preview", "Run a few prompts and show every message and verdict."),
     "failures": ("charter.commands.look:failures", "List the rows that a run set aside, with their errors."),

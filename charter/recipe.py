@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -23,15 +22,12 @@ from constitution.yaml_files import Document, read_document
 from engine.backends.opening import check_model
 from engine.backends.spec import ModelSpec
 from engine.inputs import PromptSource
-from engine.settings import CompareSettings, PromptSettings, ReviseSettings, Settings, StageSettings
+from engine.settings import AnswerFlag, CompareSettings, PromptSettings, ReviseSettings, Settings, StageSettings
 from engine.storage import Folder
 from prompts.rendering import PromptSet
 
 FREE_BYTES = 64 * 2**20
 """A run that starts with less room than this on its disk would fail in the middle."""
-
-
-AnswerFlag = Literal["empty", "truncated", "template_leak", "unchanged"]
 
 
 class Roles(Settings):
@@ -213,8 +209,8 @@ def check_output(folder: Folder) -> None:
         raise BadInput(Fault(message, where=where, hint="free some space, or " + hint))
 
 
-def frozen(recipe: Recipe) -> str:
-    """The recipe as `recipe.yaml` in the run folder holds it: every default written out."""
+def frozen(recipe: Settings) -> str:
+    """The recipe as `recipe.yaml` in the run folder holds it, or a training's settings: every default written out."""
     from io import StringIO
 
     from ruamel.yaml import YAML
@@ -245,12 +241,17 @@ MODEL_PLACE_KEYS = (
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """What a resumed run would do differently: `revise.rounds: 4 -> 2`, a line each."""
-    before, after = (_flat(json.loads(recipe.model_dump_json())) for recipe in (old, new))
-    return [
-        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+    return [line for key, line in changed_keys(old, new).items() if not _is_place(key)]
+
+
+def changed_keys(old: Settings, new: Settings) -> dict[str, str]:
+    """Every key whose value differs, and how: `revise.rounds: 4 -> 2`."""
+    before, after = (_flat(json.loads(settings.model_dump_json())) for settings in (old, new))
+    return {
+        key: f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not _is_place(key)
-    ]
+        if before.get(key) != after.get(key)
+    }
 
 
 def _is_place(key: str) -> bool:

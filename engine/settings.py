@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.model import Sampling
 
+AnswerFlag = Literal["empty", "truncated", "template_leak", "unchanged"]
+"""What may be wrong with a revised answer."""
+
 
 class Settings(BaseModel):
     """A block of a recipe: unknown keys are faults, and nothing changes after loading."""

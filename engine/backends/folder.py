@@ -23,6 +23,8 @@ SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.jsonl")
 """What a hub download holds beside the weights."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+TRAINED = "model"
+"""Where a training run's folder holds the model that it made."""
 EDGE = 64 * 1024
 """Bytes read from either end of a tensor for the content hash."""
 
@@ -33,7 +35,8 @@ def is_folder_name(name: str) -> bool:
 
 
 def fetch(name: str, revision: str | None, *, weights: bool, where: str = "model") -> Path:
-    """The folder of a model: the one the user named, or a hub snapshot in the local Hugging Face cache.
+    """The folder of a model: the one the user named, that of a training run's model, or a hub snapshot in the local
+    Hugging Face cache.
 
     Without `weights` only configuration and tokenizer are fetched. Raises BadInput where there is no such folder,
     where the hub does not know the id or refuses it, and where neither network nor cache has it.
@@ -43,7 +46,8 @@ def fetch(name: str, revision: str | None, *, weights: bool, where: str = "model
         if not folder.is_dir():
             kind = "a file, not a folder" if folder.exists() else "no such folder"
             raise BadInput(Fault(f"{name!r} is {kind}", where=where, hint="give the folder that holds config.json"))
-        return folder
+        trained = folder / TRAINED
+        return trained if trained.is_dir() and not (folder / "config.json").exists() else folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

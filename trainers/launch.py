@@ -1,0 +1,167 @@
+"""One training, wherever it runs: in this process, on every GPU of a machine, or on the nodes of a Ray cluster.
+
+    launch ─┬─ one worker, no address ──► task.train(settings, folder)                      here
+            └─ else: ray.train.TorchTrainer ─► worker × N ─► task.train(settings, folder)    gloo or nccl between them
+
+The data is in the run folder before anything is launched (`task.prepare`), and so are the checkpoints: the folder must
+be one that every worker sees. Ray starts lost workers again; each start, like `--resume`, goes on from the last whole
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from constitution.faults import BadInput, CharterError, Fault
+from engine.storage import Folder
+from trainers.fitting import NotFinite, Outcome, micro_batches
+from trainers.settings import LaunchSettings, TrainingSettings
+
+OUTCOME = "outcome.json"
+
+
+class TrainingFailed(CharterError):
+    """The workers of a training were lost, or it cannot go on. Its checkpoints stay."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a trainer's data came to, for the manifest and the model card."""
+
+    rows: Mapping[str, int]
+    """Rows by where they came from: revisions, helpful, …"""
+    left_out: Mapping[str, int]
+    """Rows that are not trained on, by reason."""
+    data_hash: str
+    """The content hash of the rows, in order."""
+    tokens: int = 0
+    """Tokens of one pass over the rows."""
+    constitutions: tuple[str, ...] = ()
+    """The content hashes of the constitutions that the rows were made under."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further counts that a user should see, by their names in words."""
+
+
+class Task(Protocol):
+    """A trainer: a module of this package with these three functions."""
+
+    def check(self, settings: Any) -> None:
+        """Raises BadInput with everything that can be wrong and be seen without loading a model. Writes nothing."""
+        ...
+
+    def prepare(self, settings: Any, folder: Folder, say: Callable[[str], None]) -> Prepared:
+        """Writes what is trained on into `data/train` of the run folder. Called once; after an interruption it is
+        called again and may go on from what it had written."""
+        ...
+
+    def train(self, settings: Any, folder: Path) -> Outcome:
+        """Trains on `data/train`, as the only process or as one worker of several."""
+        ...
+
+
+def task_of(module: str) -> Task:
+    """The trainer in a module, such as `trainers.fine_tuning`."""
+    return cast("Task", importlib.import_module(module))
+
+
+def workers_of(launch: LaunchSettings) -> int:
+    """How many processes train."""
+    import torch
+
+    return launch.workers or max(1, torch.cuda.device_count())
+
+
+def check_launch(settings: TrainingSettings) -> None:
+    """Raises BadInput where the workers cannot share a batch evenly, or a tracker is not installed."""
+    try:
+        micro_batches(settings.optimization.batch_size, 1, workers_of(settings.launch))
+    except ValueError as error:
+        hint = "make batch_size a multiple of the workers, or launch.workers a divisor of it"
+        raise BadInput(Fault(str(error), where="optimization.batch_size", hint=hint)) from None
+    packages = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+    missing = [name for name in settings.report_to if importlib.util.find_spec(packages[name]) is None]
+    if missing:
+        hint = f"pip install {' '.join(missing)}, or leave it out: metrics.jsonl is always written"
+        raise BadInput(Fault(f"not installed: {', '.join(missing)}", where="report_to", hint=hint))
+
+
+def launch(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
+    """Trains and returns what came of it. Raises what the trainer raises, and TrainingFailed where Ray gives up.
+
+    `module` names the trainer. The folder holds the prepared data.
+    """
+    done = folder / OUTCOME
+    if not done.exists():
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+        if settings.launch.address is None and workers_of(settings.launch) == 1:
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with more, transformers would split each batch
+            outcome = task_of(module).train(settings, folder)
+        else:
+            outcome = _on_ray(module, settings, folder)
+        done.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+    return Outcome(**json.loads(done.read_text(encoding="utf-8")))
+
+
+def _on_ray(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from engine.cluster import cluster
+
+    how, workers = settings.launch, workers_of(settings.launch)
+    with cluster(how.address, 0.2, [settings.spec.model_copy(update={"replicas": workers, "cpus": how.cpus})]):
+        gpus = how.gpus if how.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"module": module, "settings": settings, "folder": str(folder.absolute())},
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": how.cpus, "GPU": gpus}
+            ),
+            run_config=RunConfig(
+                name="ray",
+                storage_path=str(folder.absolute()),
+                failure_config=FailureConfig(max_failures=how.restarts),
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise _cause(error) from None
+    return Outcome(**json.loads((folder / f"{OUTCOME}.rank0").read_text(encoding="utf-8")))
+
+
+def _worker(config: Mapping[str, Any]) -> None:
+    """What Ray Train runs in every worker."""
+    from ray import train
+
+    from engine.hosting import keep_log
+
+    folder = Path(config["folder"])
+    keep_log(Folder(str(folder)), "train")
+    outcome = task_of(config["module"]).train(config["settings"], folder)
+    if train.get_context().get_world_rank() == 0:
+        (folder / f"{OUTCOME}.rank0").write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+
+
+def _cause(error: Any) -> BaseException:
+    """What a worker raised, where that is a user's business; otherwise that the training failed, and why."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        for inner in _chain(failure):
+            if isinstance(inner, CharterError | NotFinite):
+                return inner
+    last = str(error).strip().splitlines()[-1]
+    return TrainingFailed(f"the workers stopped: {last}; what they printed is in logs/")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__
