@@ -29,7 +29,7 @@ from engine.inputs.reading import check_text
 from engine.inputs.rows import Row, read_rows
 from engine.inputs.source import find_inputs
 from engine.pair_forms import SplitPair, read_foreign
-from engine.records import Comparison, Preference, Vote, as_table, from_row
+from engine.records import Comparison, Preference, Vote, as_table, from_row, worst
 from engine.storage import Folder, StageStore
 from prompts.messages import Message
 
@@ -51,7 +51,8 @@ class Pair:
     is better. `status` is a Comparison's, or "given" for a foreign label. Where it is "undecided" or "identical",
     `chosen` and `rejected` are just the answers a and b. `votes` call the chosen answer a. `finish_reasons` are those
     of chosen and rejected, empty where not known. `margin` is how much better, in the source's own unit; None unless
-    the source has one. `weight` is the pair's share in a trainer's loss.
+    the source has one; `grade` is the same in words. `weight` is the pair's share in a trainer's loss. `chosen_bad` and
+    `rejected_bad` are as in Preference.
     """
 
     pair_id: str
@@ -72,7 +73,10 @@ class Pair:
     category: str
     vector: str
     margin: float | None = None
+    grade: str = ""
     weight: float = 1.0
+    chosen_bad: float | None = None
+    rejected_bad: float | None = None
 
 
 PAIR_COLUMNS = frozenset(item.name for item in fields(Pair))
@@ -109,6 +113,8 @@ def pair_of_comparison(row: Comparison) -> Pair:
         source=row.source,
         category=row.category,
         vector=row.vector,
+        chosen_bad=worst(row.checks, "a"),
+        rejected_bad=worst(row.checks, "b"),
     )
 
 
@@ -260,7 +266,10 @@ def _of_foreign(row: Row, index: int) -> Pair:
         category=kept.text("category"),
         vector=kept.text("vector"),
         margin=kept.number("margin"),
+        grade=kept.text("grade"),
         weight=1.0 if (weight := kept.number("weight")) is None else weight,
+        chosen_bad=kept.share("chosen_bad"),
+        rejected_bad=kept.share("rejected_bad"),
     )
 
 

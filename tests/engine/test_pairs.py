@@ -6,13 +6,13 @@ import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from constitution.faults import BadInput, Fault
 from engine.pairs import Pair, pair_of_comparison, read_pairs, write_pairs
-from engine.records import Comparison, Vote
+from engine.records import Check, Comparison, Preference, Vote, as_table
 from engine.storage import Folder, StageStore
 from tests.engine.rows_for_tests import prompt, response
 
@@ -209,3 +209,15 @@ def test_a_row_that_is_no_pair_says_where_and_why(row: dict[str, Any], said: str
     faults: list[Fault] = []
     assert [pair.index for pair in read_pairs(path, on_fault=faults.append)] == [0, 2]
     assert len(faults) == 1
+
+
+def test_what_a_run_gives_to_trainers_is_the_pair_of_its_comparison(tmp_path: Path) -> None:
+    said: tuple[tuple[Literal["a", "b"], float], ...] = (("a", 0.8), ("b", 0.1), ("b", 0.3))
+    checks = tuple(Check("harm", name, (), 0.9, bad, "", None) for name, bad in said)
+    row = comparison(0.2, checks=checks)
+    preference = row.preference()
+    assert preference is not None
+    Folder(str(tmp_path)).write_table("part-00000.parquet", as_table([preference], Preference))
+    (read,) = read_pairs(tmp_path)
+    assert read == replace(pair_of_comparison(row), votes=(), finish_reasons=())
+    assert (read.chosen[0]["content"], read.chosen_bad, read.rejected_bad) == ("two", 0.3, 0.8)
