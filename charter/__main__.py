@@ -20,12 +20,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("charter.commands.train:group", "Train on what a run made: fine-tuning, preference models, RL."),
     "validate": ("charter.commands.look:validate", "Check a recipe and everything it names, without a model."),
     "preview": ("charter.commands.look:preview", "Run a few prompts and show every message and verdict."),
+    "pairs": ("charter.commands.pairs:pairs", "Say what preference pairs are like, and what may be wrong with them."),
+    "filter": ("charter.commands.pairs:filter_pairs", "Keep the pairs that are good enough, on the record."),
+    "import": ("charter.commands.pairs:import_pairs", "Read somebody else's preference data."),
     "failures": ("charter.commands.look:failures", "List the rows that a run set aside, with their errors."),
     "constitution": (
         "charter.commands.constitution:group",
         "Check, show, render, test, compare and import constitutions.",
     ),
-    "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
     "doctor": ("charter.commands.doctor:doctor", "Say what this machine can run, and what is missing."),
 }
 """Name: where the command is, and its line of help. The order is that of a user's day."""

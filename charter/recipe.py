@@ -22,7 +22,15 @@ from constitution.yaml_files import Document, read_document
 from engine.backends.opening import check_model
 from engine.backends.spec import ModelSpec
 from engine.inputs import PromptSource
-from engine.settings import AnswerFlag, CompareSettings, PromptSettings, ReviseSettings, Settings, StageSettings
+from engine.settings import (
+    AnswerFlag,
+    CompareSettings,
+    FlagSettings,
+    PromptSettings,
+    ReviseSettings,
+    Settings,
+    StageSettings,
+)
 from engine.storage import Folder
 from prompts.rendering import PromptSet
 
@@ -83,6 +91,8 @@ class Recipe(Settings):
     """The AI feedback stage; left out, it does not run."""
     leave_out: tuple[AnswerFlag, ...] = ("empty", "truncated", "template_leak")
     """Revised answers with one of these flags are not written to `data/revisions`; they stay in the stage."""
+    flags: FlagSettings = FlagSettings()
+    """How pairs are flagged, and what becomes of flagged pairs in `data/preferences`."""
     rows: StageSettings = StageSettings()
     """How rows move."""
     ray: RaySettings = RaySettings()

@@ -28,16 +28,20 @@ from typing import Any, NoReturn
 from pydantic_core import to_jsonable_python
 
 from charter.card import card
+from charter.flagging import flags_of
 from charter.recipe import Recipe, check_recipe, differences, frozen
 from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
 from constitution.yaml_files import load_yaml_text
 from engine.backends.opening import open_tokenizer
 from engine.cost import stage_cost, wall_seconds
 from engine.duplicates import DuplicateFinder
+from engine.flags import count_flags
 from engine.inputs import check_prompts, read_prompts
 from engine.model import OptionsNotTokens
+from engine.pairs import COMPARE_STAGE
 from engine.plan import ROLES, StagePlan
-from engine.products import write_products
+from engine.policies import flag_summary, treatments
+from engine.products import write_preferences, write_revisions
 from engine.progress import EventLog, Reporter
 from engine.records import SCHEMA_VERSION, Comparison, Prompt, RevisedRow
 from engine.settings import CompareSettings, ReviseSettings
@@ -58,12 +62,13 @@ STAGES: dict[str, tuple[type[Any], str]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: per stage its counts, per data set what was written and left out."""
+    """How a run ended: per stage its counts, per data set what was written and left out, per flag its counts."""
 
     folder: Folder
     stages: Mapping[str, Mapping[str, int]]
     products: Mapping[str, Mapping[str, Any]]
     cost: Mapping[str, Any]
+    flags: Mapping[str, Any]
 
     @property
     def exit_status(self) -> int:
@@ -119,7 +124,7 @@ def execute(recipe: Recipe, *, resume: bool = False, retry_failed: bool = False,
         freeze(recipe, constitution, prompts, command)
         _freeze_prompts(recipe, reporter)
         stages = _run_stages(recipe, constitution, prompts, reporter, retry_failed=retry_failed)
-        return _finish(recipe, stages)
+        return finish(recipe, stages)
 
 
 def _check_folder(recipe: Recipe, constitution: Constitution, prompts: PromptSet, *, resume: bool) -> None:
@@ -275,21 +280,29 @@ def _run_stages(
     return stages
 
 
-def _finish(recipe: Recipe, stages: dict[str, dict[str, int]]) -> Outcome:
+def finish(recipe: Recipe, stages: Mapping[str, Mapping[str, int]]) -> Outcome:
+    """Makes the data sets, flags, cost and card of sealed stages, whose counts by name are given."""
     folder = recipe.folder
-    products = {
-        STAGES[stage][1]: write_products(stage_store(folder, stage), STAGES[stage][1], recipe.leave_out)
-        for stage in stages
-    }
+    products: dict[str, dict[str, Any]] = {}
+    flags: dict[str, Any] = {}
+    for stage in stages:
+        store = stage_store(folder, stage)
+        if stage == COMPARE_STAGE:
+            found = flags_of(folder, recipe.flags, fresh=True)
+            flags = flag_summary(count_flags(found), recipe.flags)
+            products["preferences"] = write_preferences(store, treatments(found, recipe.flags))
+        else:
+            products["revisions"] = write_revisions(store, recipe.leave_out)
     cost = {
         stage: stage_cost(stage_store(folder, stage), recipe.models, wall_seconds(folder, stage)) for stage in stages
     }
     folder.write_json("cost.json", cost)
     manifest = folder.read_json("manifest.json")
     manifest |= {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "stages": stages, "products": products}
+    manifest |= {"flags": flags} if flags else {}
     folder.write_json("manifest.json", manifest)
     folder.write("README.md", card(recipe, manifest, cost).encode())
-    return Outcome(folder, stages, products, cost)
+    return Outcome(folder, stages, products, cost, flags)
 
 
 def resume_hint(folder: Folder) -> None:

@@ -38,6 +38,13 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
         if product["left_out"]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in product["left_out"].items())
             console.print(f"left out of data/{name}: {reasons} (they stay in stages/)", highlight=False)
+        for flag, count in product.get("separate", {}).items():
+            console.print(f"data/{name}_{flag}: {count:,} pairs with this flag, kept apart", highlight=False)
+        if product.get("down_weighted"):
+            console.print(f"{product['down_weighted']:,} pairs of data/{name} count less", highlight=False)
+    flagged = ", ".join(f"{each['count']:,} {flag}" for flag, each in outcome.flags.items() if each["count"])
+    if flagged:
+        console.print(f"flagged pairs: {flagged} (look: charter pairs {outcome.folder.location})", highlight=False)
     console.print(_cost_table(outcome.cost))
     failed = sum(counts["failed"] for counts in outcome.stages.values())
     if failed:

@@ -126,11 +126,20 @@ def read_pairs(
     `split` picks one split of a Hugging Face data set. A row that is no pair raises BadInput, or is given to
     `on_fault` and left out; a file that cannot be read always raises.
     """
-    seen: Counter[str] = Counter()
-    for pair in _pairs(str(where), split, on_fault):
-        seen[pair.pair_id] += 1
-        times = seen[pair.pair_id]
-        yield pair if times == 1 else replace(pair, pair_id=f"{pair.pair_id}-{times}")
+    yield from with_unique_ids(_pairs(str(where), split, on_fault))
+
+
+def with_unique_ids(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The pairs, with `-2`, `-3`, … behind an id that an earlier one has."""
+    times: Counter[str] = Counter()
+    taken = set[str]()
+    for pair in pairs:
+        name = pair.pair_id
+        while name in taken:
+            times[pair.pair_id] += 1
+            name = f"{pair.pair_id}-{times[pair.pair_id] + 1}"
+        taken.add(name)
+        yield pair if name == pair.pair_id else replace(pair, pair_id=name)
 
 
 def _pairs(where: str, split: str | None, on_fault: Callable[[Fault], None] | None) -> Iterator[Pair]:

@@ -4,19 +4,23 @@
     03_compare ─► data/preferences   prompt, chosen, rejected (chat messages), probability: TRL's explicit form,
                                      with the soft target beside it
 
-What is left out is counted by reason; it stays in the stage's own rows.
+What is left out is counted by reason; it stays in the stage's own rows. Pairs are left out, weighted or put into a data
+set of their own by the policies of their flags (engine/policies.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.records import Comparison, Preference, RevisedRow, arrow_schema, as_table, from_row
-from engine.storage import StageStore
+from engine.policies import Treatment
+from engine.records import Preference, RevisedRow, as_table, from_row
+from engine.storage import Folder, StageStore
 from prompts.messages import Message
+
+ROWS_PER_PART = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +60,75 @@ def revision_example(row: RevisedRow, left_out_flags: Sequence[str]) -> Revision
     )
 
 
-def preference_example(row: Comparison) -> Preference | str:
-    """The labelled pair, or the reason that there is none."""
-    return row.preference() or row.status
-
-
-def write_products(store: StageStore, name: str, left_out_flags: Sequence[str]) -> dict[str, Any]:
-    """Writes `data/<name>` from a sealed stage, part by part. Counts what was written, and what was not by reason."""
-    target = store.run.child(f"data/{name}")
-    record = RevisionExample if store.record is RevisedRow else Preference
+def write_revisions(store: StageStore, left_out_flags: Sequence[str]) -> dict[str, Any]:
+    """Writes `data/revisions` from a sealed stage. Counts what was written, and what was not by reason."""
+    target = _DataSet(store.run.child("data/revisions"), RevisionExample)
     left_out: Counter[str] = Counter()
-    written = 0
-    target.delete("")
-    for number, table in enumerate(store.tables()):
-        examples: list[Any] = []
-        for example in _examples(store, table, left_out_flags):
-            if isinstance(example, str):
-                left_out[example] += 1
-            else:
-                examples.append(example)
-        written += len(examples)
-        target.write_table(f"part-{number:05d}.parquet", as_table(examples, record))
-    if not target.exists():
-        target.write_table("part-00000.parquet", arrow_schema(record).empty_table())
-    return {"rows": written, "left_out": dict(sorted(left_out.items()))}
-
-
-def _examples(
-    store: StageStore, table: Any, left_out_flags: Sequence[str]
-) -> Iterator[RevisionExample | Preference | str]:
-    for row in table.to_pylist():
-        if store.record is RevisedRow:
-            yield revision_example(from_row(RevisedRow, row), left_out_flags)
+    for row in _rows(store):
+        example = revision_example(row, left_out_flags)
+        if isinstance(example, str):
+            left_out[example] += 1
         else:
-            yield preference_example(from_row(Comparison, row))
+            target.add(example)
+    return {"rows": target.close(), "left_out": dict(sorted(left_out.items()))}
+
+
+def write_preferences(store: StageStore, made: Iterable[Treatment]) -> dict[str, Any]:
+    """Writes `data/preferences` from a sealed stage, and `data/preferences_<flag>` for pairs that go into a data set of
+    their own. `made` says what becomes of each row, in the stage's order. Counts what went where, and why."""
+    target = _DataSet(store.run.child("data/preferences"), Preference)
+    separate: dict[str, _DataSet] = {}
+    left_out: Counter[str] = Counter()
+    down_weighted = 0
+    for row, treated in zip(_rows(store), made, strict=True):
+        example = row.preference()
+        if example is None:
+            left_out[row.status] += 1
+        elif treated.policy == "drop":
+            left_out[treated.because[0]] += 1
+        elif treated.policy == "separate":
+            flag = treated.because[0]
+            if flag not in separate:
+                separate[flag] = _DataSet(store.run.child(f"data/preferences_{flag}"), Preference)
+            separate[flag].add(example)
+        else:
+            target.add(replace(example, weight=treated.weight))
+            down_weighted += treated.policy == "down-weight"
+    return {
+        "rows": target.close(),
+        "left_out": dict(sorted(left_out.items())),
+        "separate": {flag: each.close() for flag, each in sorted(separate.items())},
+        "down_weighted": down_weighted,
+    }
+
+
+def _rows(store: StageStore) -> Iterator[Any]:
+    """The stage's records, in order."""
+    return (from_row(store.record, row) for table in store.tables() for row in table.to_pylist())
+
+
+class _DataSet:
+    """A Parquet data set that is written part by part in place of an older one. It is there even without rows."""
+
+    def __init__(self, folder: Folder, record: type[Any]) -> None:
+        self.folder, self.record = folder, record
+        self.rows = self.parts = 0
+        self.waiting: list[Any] = []
+        folder.delete("")
+
+    def add(self, example: Any) -> None:
+        self.waiting.append(example)
+        if len(self.waiting) == ROWS_PER_PART:
+            self._flush()
+
+    def close(self) -> int:
+        """Writes what is left, and returns how many rows there are in all."""
+        if self.waiting or not self.parts:
+            self._flush()
+        return self.rows
+
+    def _flush(self) -> None:
+        self.folder.write_table(f"part-{self.parts:05d}.parquet", as_table(self.waiting, self.record))
+        self.rows += len(self.waiting)
+        self.parts += 1
+        self.waiting.clear()

@@ -278,6 +278,7 @@ class Preference:
     source: str
     category: str
     vector: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

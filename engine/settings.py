@@ -120,3 +120,61 @@ class StageSettings(Settings):
     """Tries a prompt gets before it is set aside."""
     flush_seconds: float = Field(default=2.0, gt=0)
     """Finished prompts are on disk after this long at most."""
+
+
+Policy = Literal["keep", "drop", "down-weight", "separate"]
+"""What becomes of a flagged pair: it stays, is left out, counts less, or goes into a data set of its own."""
+
+
+class FlagPolicies(Settings):
+    """What becomes of pairs with each flag. The docstring of a flag is its meaning, as commands show it."""
+
+    undecided: Policy = "drop"
+    """There is no label: a tie, the same text twice, or no vote could be read."""
+    both_bad: Policy = "keep"
+    """A proposition speaks against each of the two answers."""
+    both_refuse: Policy = "keep"
+    """Both answers refuse."""
+    refuses_benign: Policy = "keep"
+    """The prompt is benign, and the chosen answer refuses."""
+    order_flip: Policy = "keep"
+    """A principle prefers another answer when the two change places."""
+    principles_disagree: Policy = "keep"
+    """Some principles prefer one answer, some the other."""
+    parse_failure: Policy = "keep"
+    """A judge's answer could not be read, so a vote is missing."""
+    likely_mislabelled: Policy = "keep"
+    """A preference model clearly prefers the rejected answer."""
+    only_longer: Policy = "keep"
+    """The chosen answer repeats the rejected one and only adds to it."""
+    no_op: Policy = "keep"
+    """Both answers say the same, as after a revision that changed nothing."""
+    stock_phrase: Policy = "keep"
+    """The chosen answer holds a phrase that answers to many prompts share."""
+    template_leak: Policy = "drop"
+    """Words of a prompt template, or another speaker's turn, stand in an answer."""
+    empty: Policy = "drop"
+    """An answer or the whole prompt is empty."""
+    truncated: Policy = "keep"
+    """An answer was cut off at its token limit."""
+    context_mismatch: Policy = "keep"
+    """The two answers do not answer the same conversation, or its turns are out of order."""
+    near_duplicate: Policy = "keep"
+    """An earlier pair says nearly the same."""
+    repeated_opening: Policy = "keep"
+    """An earlier prompt begins with the same user turn."""
+
+
+class FlagSettings(Settings):
+    """How pairs are flagged, and what becomes of them."""
+
+    policies: FlagPolicies = FlagPolicies()
+    """What becomes of flagged pairs. Where flags meet, drop goes before separate and separate before down-weight."""
+    down_weight: float = Field(default=0.5, gt=0, lt=1)
+    """What `down-weight` multiplies a pair's weight by, once for each flag that has this policy."""
+    near_duplicates: float = Field(default=0.8, gt=0.5, le=1)
+    """Pairs are near duplicates where prompts and answers are this alike (Jaccard similarity of word triples)."""
+    stock_phrase_share: float = Field(default=0.02, gt=0, lt=1)
+    """Five words in a row are a stock phrase where they stand in chosen answers to this share of the prompts."""
+    mislabelled_below: float = Field(default=0.2, gt=0, lt=0.5)
+    """A label is doubted where a preference model gives it less probability than this."""

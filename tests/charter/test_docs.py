@@ -14,7 +14,8 @@ import pytest
 from charter.__main__ import COMMANDS, Commands, cli
 from charter.recipe import Recipe
 from constitution.yaml_files import parse_document
-from engine import pairs, products, records
+from engine import filtering, flags, pairs, products, records
+from engine.settings import FlagPolicies
 from prompts.messages import Message
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ RECORDS: dict[str, Any] = {
     for module in (records, products, pairs)
     for name, item in vars(module).items()
     if isinstance(item, type) and is_dataclass(item) and item.__module__ == module.__name__ and name[0] != "_"
-}
+} | {"PairFlags": flags.PairFlags, "Flag": flags.Flag, "RemovedPair": filtering.RemovedPair}
 
 
 def command_of(words: list[str]) -> click.Command | None:
@@ -96,7 +97,12 @@ def test_options_named_alone_exist(page: Path) -> None:
 
 RECIPE_BLOCKS = [
     pytest.param(page, text, id=f"{page.stem}-{number}")
-    for page in (ROOT / "docs" / "running.md", ROOT / "docs" / "inputs.md", ROOT / "README.md")
+    for page in (
+        ROOT / "docs" / "running.md",
+        ROOT / "docs" / "inputs.md",
+        ROOT / "docs" / "pairs.md",
+        ROOT / "README.md",
+    )
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 ]
 
@@ -114,6 +120,15 @@ def test_every_recipe_key_is_explained() -> None:
     text = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(\w+)` \|", text.split("## Recipes")[1].split("\n## ")[0], re.MULTILINE))
     assert told == set(Recipe.model_fields)
+
+
+def test_every_flag_is_explained_with_its_policy() -> None:
+    text = (ROOT / "docs" / "pairs.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \| ([^|]+?) \|.*\| (keep|drop) \|$", text, re.MULTILINE)
+    policies = FlagPolicies().model_dump()
+    assert told == [
+        (name, meaning[0].lower() + meaning[1:], policies[name]) for name, meaning in flags.MEANINGS.items()
+    ]
 
 
 def type_words(kind: pa.DataType, record: str = "") -> str:

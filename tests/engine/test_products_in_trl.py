@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from datasets import Dataset, load_dataset
 
-from engine.products import write_products
+from engine.policies import Treatment
+from engine.products import write_preferences, write_revisions
 from engine.records import Comparison, Prompt, RevisedRow
 from engine.storage import Folder, StageStore
 from prompts.messages import Message
@@ -49,7 +50,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
         store.write_part("0" * 16, 0, asyncio.run(rows()), ())
         store.seal()
-        assert write_products(store, name, ())["rows"] == len(asked)
+        keep = [Treatment("keep", ())] * len(asked)
+        written = write_revisions(store, ()) if name == "revisions" else write_preferences(store, keep)
+        assert written["rows"] == len(asked)
     return folder
 
 

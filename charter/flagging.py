@@ -1,0 +1,78 @@
+"""The flags of a run folder, a pair folder or a foreign file: read where they are stored, found where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from constitution.faults import BadInput, Fault, did_you_mean
+from constitution.yaml_files import load_yaml_text
+from engine.flags import MEANINGS, Evidence, PairFlags, flag_pairs, read_flags, write_flags
+from engine.inputs import PromptSource
+from engine.inputs.rows import read_rows
+from engine.inputs.source import find_inputs
+from engine.pairs import COMPARE_STAGE, is_pair_folder, is_run_folder, read_pairs
+from engine.records import Comparison
+from engine.settings import FlagSettings
+from engine.storage import Folder, StageStore
+
+
+def flags_of(
+    where: Folder,
+    settings: FlagSettings,
+    *,
+    scores: Mapping[str, float] | None = None,
+    split: str | None = None,
+    fresh: bool = False,
+) -> list[PairFlags]:
+    """The flags of every pair, in the order of `read_pairs`.
+
+    Those stored in a finished run or in a pair folder are taken where the same settings made them, unless `fresh` or
+    `scores` ask for new ones; new ones are stored there. Those of other files are found again each time.
+    """
+    keeps = is_pair_folder(where) or (is_run_folder(where) and _has_ended(where))
+    stored = read_flags(where, settings) if keeps and not fresh and scores is None else None
+    if stored is not None:
+        return stored
+    found = flag_pairs(lambda: read_pairs(where.location, split=split), settings, Evidence(scores=scores or {}))
+    return write_flags(where, found, settings) if keeps else list(found)
+
+
+def _has_ended(run: Folder) -> bool:
+    """Whether the run's pairs are all there: flags of some would be those of other neighbours."""
+    return StageStore(run, COMPARE_STAGE, Comparison).is_sealed
+
+
+def read_scores(path: str) -> dict[str, float]:
+    """A preference model's scores by pair, chosen minus rejected: rows with `pair_id`, and `score` or both of
+    `score_chosen` and `score_rejected`. Raises BadInput."""
+    scores: dict[str, float] = {}
+    source = PromptSource(path=path)
+    for item in find_inputs(source):
+        for row in read_rows(item, source):
+            if isinstance(row, Fault):
+                raise BadInput(row)
+            values = row.values
+            known = [values.get(name) for name in ("score", "score_chosen", "score_rejected")]
+            score = known[0] if known[1] is None or known[2] is None else known[1] - known[2]
+            if not isinstance(values.get("pair_id"), str) or not isinstance(score, (int, float)):
+                hint = "a row has pair_id, and score or both of score_chosen and score_rejected"
+                raise BadInput(row.fault(f"there is no score in the columns {', '.join(values)}", hint))
+            scores[values["pair_id"]] = float(score)
+    return scores
+
+
+def flag_settings(where: Folder) -> FlagSettings:
+    """The settings that a run was started with; ours for everything else."""
+    from charter.recipe import Recipe  # which needs all that a run needs
+
+    if not is_run_folder(where):
+        return FlagSettings()
+    name = f"{where.location}/recipe.yaml"
+    return load_yaml_text(where.read("recipe.yaml").decode(), Recipe, name).flags
+
+
+def check_flags(where: str, names: Iterable[str]) -> None:
+    """Raises BadInput where there is no such flag."""
+    for name in names:
+        if name not in MEANINGS:
+            raise BadInput(Fault(f"there is no flag '{name}'", where=where, hint=did_you_mean(name, MEANINGS)))
