@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "charter.commands.constitution:group",
         "Check, show, render, test, compare and import constitutions.",
     ),
+    "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
     "doctor": ("charter.commands.doctor:doctor", "Say what this machine can run, and what is missing."),
 }
 """Name: where the command is, and its line of help. The order is that of a user's day."""

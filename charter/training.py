@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 TRAINERS: dict[str, tuple[str, str]] = {
     "sft": ("trainers.fine_tuning", "FineTuningSettings"),
+    "pm": ("trainers.preference_model", "PreferenceModelSettings"),
 }
 """Kind of training: its module (see trainers.launch.Task) and its settings' class."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from typing import Any
@@ -46,6 +47,22 @@ def sft(revisions: str | None, which: str | None, **given: Any) -> int:
     """Fine-tune a policy on answers: revisions of a run, demonstrations, helpful answers."""
     flags = {"revisions.run": revisions, "revisions.which": which}
     return _run("sft", flags, **given)
+
+
+@group.command()
+@TRAINING
+@click.option(
+    "--data", multiple=True, metavar="PATH", help="Labelled pairs: a run, or a file. May be given several times."
+)
+@click.option("--test", multiple=True, metavar="PATH", help="Pairs to measure on, beside those held out.")
+def pm(data: tuple[str, ...], test: tuple[str, ...], **given: Any) -> int:
+    """Train a preference model on labelled pairs, with their probabilities as targets."""
+    return _run("pm", {"data": _paths(data), "test": _paths(test)}, **given)
+
+
+def _paths(paths: tuple[str, ...]) -> str | None:
+    """Paths as the value of a setting that lists sources."""
+    return json.dumps([{"path": path} for path in paths]) if paths else None
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""Pairs come out of every form in which people keep them, and what is wrong with a file is said before training."""
+"""Pairs as they are trained on: labels, weights, margins and mixtures; what cannot be learnt from is said."""
 
 from __future__ import annotations
 
@@ -7,94 +7,93 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from constitution.faults import BadInput
+from engine.pairs import Pair, text_of
 from trainers.preference_data import (
-    Pair,
     PairSet,
     PairWeights,
     PreferenceSource,
+    bin_of,
     by_prompt,
+    label_of,
     load_pairs,
     mixed_pairs,
-    read_pair,
 )
 
 HH_RLHF = Path(__file__).parents[2].parent / "shared" / "data" / "hh-rlhf" / "harmless-base.jsonl.gz"
-ASKED = [{"role": "user", "content": "How do I mend it?"}]
 
 
-def said(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
+def row(chosen: str = "Glue it.", rejected: str = "No.", **columns: Any) -> dict[str, Any]:
+    return {"prompt": "How do I mend it?", "chosen": chosen, "rejected": rejected, **columns}
 
 
-def row(chosen: Any = "Glue it.", rejected: Any = "No.", **columns: Any) -> dict[str, Any]:
-    return {"prompt": ASKED, "chosen": chosen, "rejected": rejected, **columns}
-
-
-def written(folder: Path, rows: Sequence[dict[str, Any]], name: str = "pairs.jsonl") -> PreferenceSource:
+def written(
+    folder: Path, rows: Sequence[dict[str, Any]], name: str = "pairs.jsonl", **settings: Any
+) -> PreferenceSource:
     path = folder / name
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
-    return PreferenceSource(path=str(path))
+    return PreferenceSource(path=str(path), **settings)
 
 
-def pair(values: dict[str, Any], **settings: Any) -> Pair:
-    return read_pair(values, PreferenceSource(path="x", **settings))
+@pytest.fixture
+def pair(tmp_path: Path) -> Any:
+    """Reads the pair of one row."""
+
+    def read(values: dict[str, Any], **settings: Any) -> Pair:
+        (found,) = load_pairs([written(tmp_path, [values, row("x", "y")], limit=1, **settings)], "data")
+        return found.pairs[0]
+
+    return read
 
 
-def texts(found: Pair) -> tuple[str, str, str]:
-    assert len(found.chosen) == len(found.rejected) == 1
-    return found.prompt[-1]["content"], found.chosen[0]["content"], found.rejected[0]["content"]
+def test_a_label_that_is_only_given_is_certain(pair: Any) -> None:
+    found = pair(row())
+    assert (label_of(found), found.weight, found.margin, bin_of(found)) == (1.0, 1.0, 0.0, "not known")
+
+
+def test_the_better_answer_comes_first_and_everything_goes_with_it(pair: Any) -> None:
+    found = pair(row(probability=0.2, chosen_bad=0.9, rejected_bad=0.1))
+    assert (text_of(found.chosen), text_of(found.rejected)) == ("No.", "Glue it.")
+    assert label_of(found) == pytest.approx(0.8)
+    assert (found.chosen_bad, found.rejected_bad, bin_of(found)) == (0.1, 0.9, "good and bad")
+
+
+def test_hard_labels_are_certain(pair: Any) -> None:
+    assert label_of(pair(row(probability=0.7))) == 0.7
+    assert label_of(pair(row(probability=0.7), labels="hard")) == 1.0
+    assert label_of(pair(row(probability=0.2), labels="hard")) == 1.0
+
+
+def test_weights_multiply(pair: Any) -> None:
+    assert pair(row(weight=0.5), weight=4.0).weight == 2.0
+
+
+def test_margins_follow_the_grade(pair: Any) -> None:
+    assert pair(row(grade="better"), margins="large").margin == 2.0
+    assert pair(row(grade="better"), margins="small").margin == pytest.approx(2 / 3)
+    assert pair(row(grade="better")).margin == 0.0
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "settings", "message"),
     [
-        row(),
-        row(said("Glue it."), said("No.")),
-        row(ASKED + said("Glue it."), ASKED + said("No.")),
-        {"chosen": ASKED + said("Glue it."), "rejected": ASKED + said("No.")},
-        {
-            "chosen": "\n\nHuman: How do I mend it?\n\nAssistant: Glue it.",
-            "rejected": "\n\nHuman: How do I mend it?\n\nAssistant: No.",
-        },
-        row() | {"prompt": "How do I mend it?"},
+        (row(grade="good"), {"margins": "small"}, "the grade is 'good'"),
+        (row(grade="better", probability=0.7), {"margins": "small"}, "a margin is asked for, and the label is 0.7"),
+        (row(), {"margins": "small"}, "there is no grade, and margins are asked for"),
+        (row(weight=-1), {}, "the weight is -1"),
+        (row(weight=float("nan")), {}, "the weight is nan"),
+        (row(probability=1.2), {}, "'probability' is 1.2"),
     ],
-    ids=["texts", "messages", "prompt repeated", "whole conversations", "transcripts", "plain prompt"],
 )
-def test_a_pair_is_the_same_in_every_form(values: dict[str, Any]) -> None:
-    found = pair(values)
-    assert texts(found) == ("How do I mend it?", "Glue it.", "No.")
-    assert found.pair_id == pair(row()).pair_id
-    assert (found.probability, found.weight, found.margin, found.bin) == (1.0, 1.0, 0.0, "not known")
-
-
-def test_the_better_answer_comes_first_and_the_label_goes_with_it() -> None:
-    found = pair(row(probability=0.2, chosen_bad=0.9, rejected_bad=0.1))
-    assert texts(found)[1:] == ("No.", "Glue it.")
-    assert found.probability == pytest.approx(0.8)
-    assert (found.chosen_bad, found.rejected_bad, found.bin) == (0.1, 0.9, "good and bad")
-    assert found.pair_id == pair(row()).pair_id, "it is the same pair, whoever wins"
-
-
-def test_hard_labels_are_certain_and_ties_stay_ties() -> None:
-    assert pair(row(probability=0.7), labels="hard").probability == 1.0
-    assert pair(row(probability=0.5), labels="hard").probability == 0.5
-
-
-def test_margins_follow_the_grade_and_want_certain_labels() -> None:
-    assert pair(row(grade="better"), margins="large").margin == 2.0
-    assert pair(row(grade="better")).margin == 0.0
-    for values, message in (
-        (row(grade="good"), "the grade is 'good'"),
-        (row(grade="better", probability=0.7), "a margin is asked for a label of 0.7"),
-        (row(), "no column 'grade'"),
-    ):
-        with pytest.raises(Exception, match=message):
-            pair(values, margins="small")
+def test_a_column_that_makes_no_sense_is_a_fault_at_its_row(
+    values: dict[str, Any], settings: dict[str, Any], message: str, pair: Any
+) -> None:
+    with pytest.raises(BadInput, match=message) as raised:
+        pair(values, **settings)
+    assert "pairs.jsonl" in str(raised.value)
+    assert ":1" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -107,22 +106,20 @@ def test_margins_follow_the_grade_and_want_certain_labels() -> None:
         (None, None, True, "both bad"),
     ],
 )
-def test_bins(chosen_bad: float | None, rejected_bad: float | None, both_bad: bool | None, expected: str) -> None:
-    assert pair(row(chosen_bad=chosen_bad, rejected_bad=rejected_bad, both_bad=both_bad)).bin == expected
+def test_bins(
+    chosen_bad: float | None, rejected_bad: float | None, both_bad: bool | None, expected: str, pair: Any
+) -> None:
+    assert bin_of(pair(row(chosen_bad=chosen_bad, rejected_bad=rejected_bad, both_bad=both_bad))) == expected
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": ASKED, "chosen": "a", "rejcted": "b"}], "there is no column 'rejected'"),
-        ([row(probability="high")], "'probability' is 'high'"),
-        ([row(probability=1.2)], "'probability' is 1.2"),
-        ([row(weight=-1)], "'weight' is -1"),
-        ([row(weight=float("nan"))], "'weight' is nan"),
-        ([row(chosen=ASKED)], "'chosen' does not end with an assistant message"),
+        ([{"prompt": "x", "chosen": "a", "rejcted": "b"}], "there is no 'rejected' among the columns"),
         ([row(probability=0.5), row("x", "y", probability=0.5)], "2 pairs is one half"),
         ([row(), row() | {"prompt": "What else?"}], "all 2 pairs prefer the same answer 'Glue it.'"),
-        ([row("same", "same")], "there are no pairs in it \\(1 the same answer twice\\)"),
+        ([row("same", "same")], "no labelled pairs in it \\(1 identical\\)"),
+        ([row(status="tie"), row(status="undecided")], "no labelled pairs in it \\(1 tie, 1 undecided\\)"),
         ([], "there are no pairs in it"),
     ],
 )
@@ -132,14 +129,7 @@ def test_what_cannot_be_learnt_from_is_said(rows: list[dict[str, Any]], message:
     assert "pairs.jsonl" in str(raised.value)
 
 
-def test_a_table_that_lacks_a_column_has_one_fault(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"prompt": ["a"] * 50, "chosen": ["b"] * 50}), tmp_path / "pairs.parquet")
-    with pytest.raises(BadInput, match="no column 'rejected'; found: prompt, chosen") as raised:
-        load_pairs([PreferenceSource(path=str(tmp_path / "pairs.parquet"))], "data")
-    assert len(raised.value.faults) == 1
-
-
-def test_a_pair_counts_once_over_all_sources(tmp_path: Path) -> None:
+def test_a_pair_counts_once_over_all_sources_whoever_wins(tmp_path: Path) -> None:
     one = written(tmp_path, [row(), row("Nail it.")])
     other = written(tmp_path, [row("No.", "Glue it."), row("Tape it.")], "more.jsonl")
     first, second = load_pairs([one, other], "data")
@@ -147,33 +137,37 @@ def test_a_pair_counts_once_over_all_sources(tmp_path: Path) -> None:
     assert second.left_out == {"seen before": 1}
 
 
-def many(count: int, **columns: Any) -> list[Pair]:
-    return [pair(row(f"answer {n}", **columns) | {"prompt": f"question {n}"}) for n in range(count)]
+def many(tmp_path: Path, count: int, **columns: Any) -> PairSet:
+    rows = [row(f"answer {n}", **columns) | {"prompt": f"question {n}"} for n in range(count)]
+    return load_pairs([written(tmp_path, rows)], "data")[0]
 
 
-def test_sources_are_mixed_by_share_and_every_row_is_accounted_for() -> None:
+def test_sources_are_mixed_by_share_and_every_row_is_accounted_for(tmp_path: Path) -> None:
     sources = [PreferenceSource(path="a", share=3), PreferenceSource(path="b", share=1)]
-    sets = [PairSet(many(90)), PairSet(many(60, chosen_bad=0.9, rejected_bad=0.8))]
+    sets = [many(tmp_path, 90), many(tmp_path, 60, chosen_bad=0.9, rejected_bad=0.8)]
     mixed, left_out = mixed_pairs(sources, sets, PairWeights(), seed=1)
-    assert [each.bin for each in mixed].count("not known") == 90
-    assert [each.bin for each in mixed].count("both bad") == 30
+    assert [len(pairs) for pairs in mixed] == [90, 30]
     assert left_out == {"more than their source's share": 30}
 
 
-def test_bins_are_weighed_and_weight_0_leaves_out() -> None:
-    pairs = [*many(2, chosen_bad=0.9, rejected_bad=0.9), *many(3, chosen_bad=0.9, rejected_bad=0.1), *many(1, weight=2)]
-    mixed, left_out = mixed_pairs([PreferenceSource(path="a")], [PairSet(pairs)], PairWeights(both_bad=0.5), seed=1)
-    assert [each.weight for each in mixed] == [0.5, 0.5, 2.0]
-    assert left_out == {"weight 0, bad preferred": 3}
+def test_bins_are_weighed_and_weight_0_leaves_out(tmp_path: Path) -> None:
+    both_bad = many(tmp_path, 2, chosen_bad=0.9, rejected_bad=0.9)
+    bad_preferred = many(tmp_path, 3, chosen_bad=0.9, rejected_bad=0.1)
+    other = many(tmp_path, 1, weight=2)
+    sources = [PreferenceSource(path=name) for name in "abc"]
+    mixed, left_out = mixed_pairs(sources, [both_bad, bad_preferred, other], PairWeights(both_bad=0.5), seed=1)
+    assert [[pair.weight for pair in pairs] for pairs in mixed] == [[0.5, 0.5], [], [2.0]]
+    assert left_out == {"weight 0 (bad preferred)": 3}
 
 
-def test_all_pairs_of_a_prompt_are_held_out_together() -> None:
-    pairs = [pair(row(f"answer {n}") | {"prompt": f"question {n % 100}"}) for n in range(300)]
-    training, held_out = by_prompt(pairs, 0.2, seed=1)
+def test_all_pairs_of_a_prompt_are_held_out_together(tmp_path: Path) -> None:
+    rows = [row(f"answer {n}") | {"prompt": f"question {n % 100}"} for n in range(300)]
+    (found,) = load_pairs([written(tmp_path, rows)], "data")
+    training, held_out = by_prompt(found.pairs, 0.2, seed=1)
     assert len(training) + len(held_out) == 300
     assert not {each.item_id for each in training} & {each.item_id for each in held_out}
     assert 30 <= len(held_out) <= 90
-    assert by_prompt(pairs, 0, seed=1)[1] == []
+    assert by_prompt(found.pairs, 0, seed=1)[1] == []
 
 
 @pytest.mark.skipif(not HH_RLHF.exists(), reason="../shared/data/hh-rlhf is not there")
@@ -181,5 +175,4 @@ def test_every_pair_of_hh_rlhf_is_read() -> None:
     (found,) = load_pairs([PreferenceSource(path=str(HH_RLHF))], "data")
     assert len(found.pairs) + sum(found.left_out.values()) == 1391
     assert len(found.pairs) > 1380
-    assert all(each.prompt[-1]["role"] == "user" for each in found.pairs)
     assert sum(len(each.prompt) > 1 for each in found.pairs) > 900, "most are multi-turn"
