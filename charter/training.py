@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from charter.recipe import changed_keys, check_output, frozen
 from charter.run import locked, versions
 from charter.training_card import training_card
+from charter.training_progress import following
 from constitution import BadInput, Fault, content_hash
 from constitution.yaml_files import Document, load_yaml_text, read_document
 from engine.progress import EventLog, Reporter
@@ -83,7 +84,9 @@ def execute_training(kind: str, settings: TrainingSettings, *, resume: bool = Fa
         prepared = _prepared(task, settings, folder, reporter)
         reporter.say(_rows_line(prepared))
         events.write("training_started", kind=kind)
-        outcome = launch(TRAINERS[kind][0], settings, Path(folder.path()))
+        place = Path(folder.path())
+        with following(place / "metrics.jsonl"):
+            outcome = launch(TRAINERS[kind][0], settings, place)
         events.write("training_ended", kind=kind, steps=outcome.steps)
         manifest = folder.read_json("manifest.json") | {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

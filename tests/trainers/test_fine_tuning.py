@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +9,13 @@ import pytest
 
 from engine.backends.chat import open_chat
 from engine.storage import Folder
+from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
 from trainers import fine_tuning
 from trainers.fine_tuning import FineTuningSettings
-from trainers.fitting import METRICS, last_checkpoint
+from trainers.fitting import last_checkpoint
 from trainers.launch import Prepared, launch
 
-# TRL and transformers warn of their own deprecations while they train.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-def write_rows(file: Path, count: int, answer: str = "Turn it over and find the hole.") -> list[dict[str, str]]:
-    rows = [{"prompt": f"How do I mend number {n}?", "completion": f"{answer} {n}"} for n in range(count)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return [{"path": str(file)}]
-
-
-def settings(model: Path, **given: Any) -> FineTuningSettings:
-    how = {"learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": 4}
-    told: dict[str, Any] = {"name": "tried", "model": str(model), "max_length": 256, "optimization": how}
-    return FineTuningSettings.model_validate(told | given)
+pytestmark = THEIR_WARNINGS
 
 
 def prepared(told: FineTuningSettings, folder: Path) -> Prepared:
@@ -45,11 +26,6 @@ def prepared(told: FineTuningSettings, folder: Path) -> Prepared:
 def learnt(folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = Folder(str(folder)).read_table(fine_tuning.TRAIN).to_pylist()
     return rows
-
-
-def losses(folder: Path) -> Mapping[int, float]:
-    entries = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
 
 
 def test_the_answer_is_learnt_and_the_template_applied_once(tiny_model: Path, tmp_path: Path) -> None:
@@ -99,3 +75,30 @@ def test_a_stopped_training_goes_on_to_the_same_losses(tiny_model: Path, tmp_pat
     outcome = launch("trainers.fine_tuning", told, stopped)
     assert outcome.steps == 6
     assert losses(stopped) == pytest.approx(losses(whole), abs=1e-6)
+
+
+def test_packed_rows_do_not_see_each_other(tiny_model: Path, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 8)
+    for name, packing in (("packed", True), ("padded", False)):
+        told = settings(tiny_model, demonstrations=rows, packing=packing, optimization={"max_steps": 1})
+        found = prepared(told, tmp_path / name)
+        assert found.tokens < 4 * 256, "several rows fill a block"
+        launch("trainers.fine_tuning", told, tmp_path / name)
+    assert losses(tmp_path / "packed") == pytest.approx(losses(tmp_path / "padded"), abs=1e-4)
+
+
+def test_adapters_are_merged_into_the_model(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    told = settings(tiny_model, demonstrations=write_rows(tmp_path / "rows.jsonl", 16), lora={"rank": 4})
+    prepared(told, tmp_path)
+    launch("trainers.fine_tuning", told, tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_model)
+    ids = torch.tensor([[5, 17, 40, 3]])
+    before = plain(ids).logits
+    adapted = PeftModel.from_pretrained(plain, tmp_path / "adapter")(ids).logits
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "model")(ids).logits
+    assert merged.allclose(adapted, atol=1e-4)
+    assert not merged.allclose(before, atol=1e-2)

@@ -1,0 +1,118 @@
+"""The same training in one process, on two Ray workers, and killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.storage import Folder
+from tests.charter.command_line import charter
+from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
+from trainers import fine_tuning
+from trainers.fitting import micro_batches
+from trainers.launch import launch
+
+ROOT = Path(__file__).parents[2]
+pytestmark = THEIR_WARNINGS
+
+
+def test_a_batch_is_split_exactly() -> None:
+    assert micro_batches(32, 4, 1) == (4, 8)
+    assert micro_batches(32, 4, 2) == (4, 4)
+    assert micro_batches(30, 4, 2) == (3, 5)
+    assert micro_batches(2, 8, 2) == (1, 1)
+    with pytest.raises(ValueError, match="3 workers"):
+        micro_batches(32, 4, 3)
+
+
+def test_two_ray_workers_learn_what_one_process_learns(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    told = settings(tiny_model, demonstrations=write_rows(tmp_path / "rows.jsonl", 24))
+    for name, workers in (("one", 1), ("two", 2)):
+        folder = tmp_path / name
+        fine_tuning.prepare(told, Folder(str(folder)), print)
+        where = told.launch.model_copy(update={"workers": workers, "cpus": 0.5})
+        assert launch("trainers.fine_tuning", told.model_copy(update={"launch": where}), folder).steps == 3
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    assert all(one[name].allclose(two[name], atol=1e-5) for name in one)
+
+
+# Where the tests run in the background, Ctrl-C is switched off for every child: it is switched on again.
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from charter.__main__ import main
+main()
+"""
+
+
+def start(settings_file: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", COMMAND, "train", "sft", str(settings_file)]
+    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_training_resumes_to_the_same_losses(tiny_model: Path, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 40}
+    rows = write_rows(tmp_path / "rows.jsonl", 24)
+    for name in ("calm", "killed"):
+        told = settings(
+            tiny_model,
+            demonstrations=rows,
+            output=str(tmp_path / name),
+            optimization=how,
+            checkpoints={"every": 20},
+            lora={"dropout": 0.1},
+        )
+        (tmp_path / f"{name}.yaml").write_text(told.model_dump_json())
+    assert charter("train", "sft", tmp_path / "calm.yaml").status == 0
+    process = start(tmp_path / "killed.yaml")
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "killed").glob("checkpoints/checkpoint-*/COMPLETE")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "model").exists()
+    refused = charter("train", "sft", tmp_path / "killed.yaml")
+    assert (refused.status, "--resume" in refused.errors) == (2, True)
+    resumed = charter("train", "sft", tmp_path / "killed.yaml", "--resume")
+    assert resumed.status == 0, resumed.errors
+    assert losses(tmp_path / "killed") == losses(tmp_path / "calm")
+    manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
+    card = (tmp_path / "killed" / "README.md").read_text()
+    assert manifest["data"]["data_hash"] in card
+    assert (tmp_path / "killed" / "adapter" / "adapter_config.json").exists()
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(tiny_model: Path, tmp_path: Path) -> None:
+    told = settings(
+        tiny_model,
+        demonstrations=write_rows(tmp_path / "rows.jsonl", 24),
+        output=str(tmp_path / "run"),
+        optimization={"batch_size": 4, "epochs": 400},
+        checkpoints={"every": 5000},
+    )
+    (tmp_path / "run.yaml").write_text(told.model_dump_json())
+    process = start(tmp_path / "run.yaml")
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or not losses(tmp_path / "run"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    assert "--resume" in said
+    (checkpoint,) = (tmp_path / "run").glob("checkpoints/checkpoint-*/COMPLETE")
+    assert int(checkpoint.parent.name.rpartition("-")[2]) == max(losses(tmp_path / "run"))
