@@ -2,6 +2,7 @@
 
     ReviseChain    respond ► (critique ► revise) × N                        one RevisedRow a prompt
     CompareChain   respond × n ► for every two: principles × orders ► label  one Comparison a pair
+    SampleChain    respond × n, and × m under a preprompt                    one SampledRow a prompt
 
 Thousands of these run side by side in the worker that hosts the model (engine/rows.py), so that its batch stays
 full and no step waits for another row. Left out on purpose: retries, storage and Ray.
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from constitution import Constitution, Principle, draw_comparison_principles, draw_principle
@@ -28,11 +29,12 @@ from engine.records import (
     Response,
     RevisedRow,
     Revision,
+    SampledRow,
     Vote,
     derived_seed,
     worst,
 )
-from engine.settings import CompareSettings, ReviseSettings, SamplingSettings
+from engine.settings import CompareSettings, ReviseSettings, SampleSettings, SamplingSettings
 from prompts.messages import Message
 from prompts.reading import BadAnswer, TruncatedAnswer, leaks_template, read_choice, read_critique
 from prompts.rendering import PromptSet, Rendered
@@ -41,7 +43,7 @@ from prompts.rendering import PromptSet, Rendered
 class Chain(Protocol):
     """What engine/rows.py runs: all output rows of one prompt, or an exception."""
 
-    async def run(self, prompt: Prompt) -> Sequence[RevisedRow] | Sequence[Comparison]: ...
+    async def run(self, prompt: Prompt) -> Sequence[RevisedRow] | Sequence[Comparison] | Sequence[SampledRow]: ...
 
 
 def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answer: Completion | Choice) -> Call:
@@ -370,6 +372,52 @@ class CompareChain:
             return Check(proposition_id, name, known, mass, None, f"{type(error).__name__}: {error}", call)
         bad = verdict.probabilities[rendered.options.index(bad_answer)]
         return Check(proposition_id, name, choice.log_probabilities, verdict.mass, bad, "", call)
+
+
+ANY_CATEGORY = "any"
+"""The preprompt of prompts whose risk category has none of its own."""
+
+
+@dataclass(frozen=True)
+class SampleChain:
+    """Sample answers, some of them under a preprompt chosen by the prompt's risk category."""
+
+    responder: Model
+    prompts: PromptSet
+    settings: SampleSettings
+    seed: int
+    preprompts: Mapping[str, PromptSet] = field(default_factory=dict)
+    """By category: prompts whose `respond` template makes the system message."""
+
+    async def run(self, prompt: Prompt) -> list[SampledRow]:
+        """One row. Raises what the model raises."""
+        name = next((each for each in (prompt.category, ANY_CATEGORY) if each in self.preprompts), "")
+        plain = [self._respond(prompt, self.prompts, "respond", sample) for sample in range(self.settings.samples)]
+        guided = [
+            self._respond(prompt, self.preprompts[name], f"respond under {name}", sample)
+            for sample in range(self.settings.guided if name else 0)
+        ]
+        made = await asyncio.gather(*plain, *guided)
+        return [
+            SampledRow(
+                item_id=prompt.item_id,
+                index=prompt.index,
+                messages=prompt.messages,
+                source=prompt.source,
+                category=prompt.category,
+                vector=prompt.vector,
+                extra=prompt.extra,
+                responses=tuple(made[: len(plain)]),
+                guided=tuple(made[len(plain) :]),
+                preprompt=name,
+            )
+        ]
+
+    async def _respond(self, prompt: Prompt, prompts: PromptSet, draw: str, sample: int) -> Response:
+        seed = derived_seed(self.seed, prompt.item_id, draw, sample)
+        rendered = prompts.respond(prompt.messages)
+        text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
+        return Response(sample=sample, text=text.strip(), call=call)
 
 
 def label_of(votes: Sequence[Vote], *, both_orders: bool) -> tuple[float | None, float | None]:

@@ -41,7 +41,7 @@ COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
 
 
 def usage_of(table: pa.Table) -> dict[tuple[str, str], Usage]:
-    """Usage by (step, model name) of a table of revised rows or comparisons. The rows stay in Arrow."""
+    """Usage by (step, model name) of a table of revised rows, sampled rows or comparisons. The rows stay in Arrow."""
     calls = pa.concat_tables(
         pa.table({name: array.field(name) for name in ("step", "model", *COUNTED)}) for array in _calls(table)
     )
@@ -58,6 +58,10 @@ def _calls(table: pa.Table) -> Iterator[pa.StructArray]:
     def column(name: str) -> Any:
         return table[name].combine_chunks()
 
+    if "guided" in table.column_names:
+        yield column("responses").flatten().field("call")
+        yield column("guided").flatten().field("call")
+        return
     if "votes" not in table.column_names:
         nested = [column("response"), column("critiques").flatten(), column("revisions").flatten()]
         for array in nested:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from constitution import Constitution
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import Chain, CompareChain, ReviseChain
+from engine.chains import Chain, CompareChain, ReviseChain, SampleChain
 from engine.model import Model
-from engine.settings import CompareSettings, ReviseSettings, StageSettings
+from engine.settings import CompareSettings, ReviseSettings, SampleSettings, StageSettings
 from engine.storage import StageStore
 from prompts.rendering import PromptSet
 
@@ -18,9 +19,37 @@ ROLES = {ReviseSettings: ("responder", "critic", "reviser"), CompareSettings: ("
 """The roles of a stage. The model of the first one runs in the workers."""
 
 
+class Plan(Protocol):
+    """Everything a worker needs to know. Crosses Ray."""
+
+    @property
+    def store(self) -> StageStore:
+        """Where the rows go."""
+        ...
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """By role."""
+        ...
+
+    @property
+    def rows(self) -> StageSettings:
+        """How rows move."""
+        ...
+
+    @property
+    def own_model(self) -> ModelSpec:
+        """The model that runs in the workers."""
+        ...
+
+    def chain(self, models: Mapping[str, Model]) -> Chain:
+        """The chain over opened models, by role."""
+        ...
+
+
 @dataclass(frozen=True)
 class StagePlan:
-    """Everything a worker needs to know. Crosses Ray."""
+    """The plan of a stage that a constitution governs: revise or compare."""
 
     store: StageStore
     settings: ReviseSettings | CompareSettings
@@ -60,6 +89,28 @@ class StagePlan:
             seed=self.seed,
             preamble=self.preamble,
         )
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """The plan of a stage that samples answers."""
+
+    store: StageStore
+    settings: SampleSettings
+    own_model: ModelSpec
+    prompts: PromptSet
+    rows: StageSettings
+    seed: int
+    preprompts: Mapping[str, PromptSet] = field(default_factory=dict)
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """By role."""
+        return {"responder": self.own_model}
+
+    def chain(self, models: Mapping[str, Model]) -> Chain:
+        """The chain over opened models, by role."""
+        return SampleChain(models["responder"], self.prompts, self.settings, self.seed, self.preprompts)
 
 
 async def open_models(specs: Mapping[str, ModelSpec]) -> dict[str, Model]:

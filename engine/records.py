@@ -7,6 +7,7 @@
     Critique     the critique step                the reviser
     Revision     the revise step                  the next round, SFT
     RevisedRow   the revise stage, one a prompt   engine/products.py
+    SampledRow   the sample stage, one a prompt   trainers
     Vote         the compare step                 Comparison
     Comparison   the compare stage, one a pair    engine/products.py, flags, the map
     Preference   Comparison.preference()          preference models, exporters
@@ -140,6 +141,23 @@ class RevisedRow:
     revisions: tuple[Revision, ...]
     final: str | None
     flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A prompt and several answers to it. `guided` ones were given under the preprompt named `preprompt`, which is ""
+    where the prompt's category has none."""
+
+    item_id: str
+    index: int
+    messages: tuple[Message, ...]
+    source: str
+    category: str
+    vector: str
+    extra: str
+    responses: tuple[Response, ...]
+    guided: tuple[Response, ...]
+    preprompt: str
 
 
 @dataclass(frozen=True, slots=True)

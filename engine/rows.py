@@ -56,7 +56,7 @@ class Tally:
         """Counts the output rows of one finished item."""
         self.finished += 1
         for row in rows:
-            self.statuses.update([row.status] if hasattr(row, "status") else row.flags)
+            self.statuses.update([row.status] if hasattr(row, "status") else getattr(row, "flags", ()))
             for call in calls_in(row):
                 self.calls += 1
                 self.prompt_tokens += call.prompt_tokens
@@ -72,7 +72,8 @@ def calls_in(row: Any) -> list[Call]:
         if row.response_b.sample == row.response_a.sample + 1:
             calls += [row.response_b.call] + ([row.response_a.call] if row.response_a.sample == 0 else [])
         return calls
-    made = [row.response, *row.critiques, *row.revisions]
+    sampled = hasattr(row, "responses")
+    made = [*row.responses, *row.guided] if sampled else [row.response, *row.critiques, *row.revisions]
     return [item.call for item in made if item.call is not None]
 
 

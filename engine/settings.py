@@ -109,6 +109,17 @@ class CompareSettings(Settings):
     """Let the judge reason before each verdict."""
 
 
+class SampleSettings(Settings):
+    """Answers to prompts, for trainers that choose among them (Touvron et al. 2023, sections 3.2.3 and 4.2.4)."""
+
+    samples: int = Field(default=1, ge=1, le=256)
+    """Answers a prompt."""
+    guided: int = Field(default=0, ge=0, le=256)
+    """Further answers a prompt, under the preprompt of its risk category."""
+    respond: SamplingSettings = SamplingSettings()
+    """How they are drawn."""
+
+
 class StageSettings(Settings):
     """How rows move through Ray. The defaults suit one machine."""
 

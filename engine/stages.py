@@ -29,7 +29,7 @@ import ray.data
 from engine.backends.spec import ModelSpec
 from engine.hosting import RemoteModel, has_engine, host, keep_log, resources
 from engine.model import Model, ModelUnavailable
-from engine.plan import StagePlan, open_models
+from engine.plan import Plan, open_models
 from engine.records import Prompt, from_row
 from engine.rows import RowRunner, Tally
 from engine.storage import StageStore
@@ -38,7 +38,7 @@ from engine.storage import StageStore
 class StageWorker:
     """The actor that hosts an engine and runs chains beside it."""
 
-    def __init__(self, plan: StagePlan, prompts: StageStore, remote: Mapping[str, RemoteModel], board: Any) -> None:
+    def __init__(self, plan: Plan, prompts: StageStore, remote: Mapping[str, RemoteModel], board: Any) -> None:
         keep_log(plan.store.run, plan.store.name)
         self._plan = plan
         self._prompts = prompts
@@ -106,7 +106,7 @@ def orders(prompts: StageStore, finished: set[str], rows_per_batch: int) -> Iter
             yield pa.table({"part": [part], "rows": [rows[start : start + rows_per_batch]]})
 
 
-def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, int], Any]) -> dict[str, int]:
+def run_stage(plan: Plan, prompts: StageStore, watch: Callable[[Any, int, int], Any]) -> dict[str, int]:
     """Runs what is left of a stage and seals it. Returns its counts: rows, items, failed.
 
     `watch(board, finished, total)` is a context manager that shows the progress. Ray must be started. Raises what
@@ -126,7 +126,7 @@ def run_stage(plan: StagePlan, prompts: StageStore, watch: Callable[[Any, int, i
     return plan.store.seal()
 
 
-def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
+def _consume(plan: Plan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
     _set_up_ray_data()
     own = plan.own_model
     hosted = [host(spec, plan.store.run) for spec in _distinct(plan) if spec != own and has_engine(spec)]
@@ -159,7 +159,7 @@ def _consume(plan: StagePlan, prompts: StageStore, finished: set[str], waiting: 
                 ray.kill(actor)
 
 
-def _distinct(plan: StagePlan) -> list[ModelSpec]:
+def _distinct(plan: Plan) -> list[ModelSpec]:
     """The models of a plan, each once. Specifications hold mappings, so they cannot be in a set."""
     found: list[ModelSpec] = []
     for spec in plan.models.values():

@@ -34,6 +34,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny preference model over the tiny model, with a random head."""
+    from tests.engine.tiny_model import make_tiny_preference_model
+
+    return make_tiny_preference_model(tiny_model, tmp_path_factory.mktemp("models") / "tiny-preference-model")
+
+
+@pytest.fixture(scope="session")
 def reference(tiny_model: Path) -> Reference:
     """The plain forward pass over the tiny model."""
     from tests.engine.backends_for_tests import Reference

@@ -29,6 +29,8 @@ Which = Literal["all", "final", "up_to_n"]
 ANSWER_COLUMNS = ("completion", "reference", "response", "output", "answer", "chosen")
 """Where a row of a file has its answer, in the order they are looked for. `reference` is the end of a conversation."""
 REVISE_STAGE = "02_revise"
+TRAIN = "data/train/part-00000.parquet"
+"""The rows of a fine-tuning, in its run folder."""
 NO_LOSS = -100
 """The label of a token that is read and not learnt, as PyTorch's cross-entropy has it."""
 
@@ -114,7 +116,7 @@ def answers_of(row: RevisedRow, which: Which, up_to: int | None) -> Iterator[tup
 
 def demonstrations(sources: Sequence[PromptSource], kind: str) -> Iterator[Demonstration]:
     """The rows of files, folders or data sets that hold an answer. Raises BadInput at the first that holds none."""
-    for prompt in read_prompts(sources):
+    for prompt in read_prompts(sources) if sources else ():
         yield Demonstration(prompt.item_id, kind, prompt.source, prompt.messages, _answer(prompt))
 
 

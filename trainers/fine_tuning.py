@@ -1,8 +1,8 @@
 """Supervised fine-tuning: a policy learns answers. TRL's SFTTrainer trains; what it learns is chosen and counted here.
 
-    revisions (of a run) ─┐
-    demonstrations (files) ┼─► rows ─► tokens, loss on the answer only ─► data/train ─► SFTTrainer ─► model/
-    helpful (files) ──ratio┘
+    revisions (a run) · demonstrations (files) · distilled · best of K (the policy's own answers) ─┐
+    helpful (files, or the policy's own answers), in a stated ratio ───────────────────────────────┤
+                        SFTTrainer ◄── data/train ◄── tokens, with the loss on the answer only ◄──┘
 
 The critiques are never in the prompt: a row is the conversation and the revised answer (Bai et al. 2022, section 3.1).
 """
@@ -10,18 +10,22 @@ The critiques are never in the prompt: a row is the conversation and the revised
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from constitution.faults import BadInput, Fault
 from engine.backends.chat import open_chat
+from engine.backends.opening import check_model
 from engine.inputs import PromptSource, check_prompts
 from engine.records import as_table
-from engine.settings import AnswerFlag, Settings
+from engine.settings import AnswerFlag, SampleSettings, Settings
 from engine.storage import Folder
+from prompts.preprompts import read_preprompts
+from trainers.context_distillation import DistillationSettings, distilled
 from trainers.demonstrations import (
+    TRAIN,
     Demonstration,
     EncodedRow,
     Which,
@@ -35,9 +39,10 @@ from trainers.fitting import Outcome, fit, training_arguments
 from trainers.launch import Prepared
 from trainers.loading import check_training_model, load_tokenizer, load_weights, lora_config
 from trainers.mixing import drawn, mixture
+from trainers.rejection_sampling import RejectionSettings, best_answers, check_earlier
+from trainers.sampling import AnswerSettings, Sampler, SamplerSettings, sampled_rows, set_aside, usable
+from trainers.scoring import check_scorer
 from trainers.settings import Optimization, TrainingSettings
-
-TRAIN = "data/train/part-00000.parquet"
 
 
 class RevisionSource(Settings):
@@ -62,11 +67,19 @@ class RevisionSource(Settings):
 class HelpfulSource(Settings):
     """Helpful answers, so that the policy does not forget to be useful."""
 
-    answers: tuple[PromptSource, ...] = Field(min_length=1)
+    answers: tuple[PromptSource, ...] = ()
     """Files, folders or data sets with prompts and answers."""
+    sampled: AnswerSettings | None = None
+    """Prompts that the model itself answers before it is trained, as in the paper: 2 samples a prompt."""
     ratio: float | None = Field(default=None, gt=0)
     """Helpful rows for every other row; all there are, where it is not given. The largest mixture is made that holds
     the ratio and shows no row twice."""
+
+    @model_validator(mode="after")
+    def _there_is_a_source(self) -> HelpfulSource:
+        if not self.answers and self.sampled is None:
+            raise ValueError("no helpful rows: give answers, or sampled prompts")
+        return self
 
 
 class FineTuningSettings(TrainingSettings):
@@ -76,8 +89,14 @@ class FineTuningSettings(TrainingSettings):
     """SL-CAI: revised answers (Bai et al. 2022, section 3)."""
     demonstrations: tuple[PromptSource, ...] = ()
     """Files with prompts and the answers to learn, such as safety demonstrations (Llama 2, section 4.2.2)."""
+    distillation: DistillationSettings | None = None
+    """Safety context distillation: answers under preprompts, learnt without them."""
+    rejection_sampling: RejectionSettings | None = None
+    """The best of several answers, by a preference model."""
     helpful: HelpfulSource | None = None
     """What is mixed in."""
+    sampler: SamplerSettings = SamplerSettings()
+    """What runs the model where it is to answer prompts first."""
     packing: bool = False
     """Fill blocks of `max_length` tokens with several rows that do not see each other. A batch then counts blocks."""
     optimization: Optimization = Optimization(learning_rate=1e-5, batch_size=32)
@@ -85,8 +104,11 @@ class FineTuningSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> FineTuningSettings:
-        if self.revisions is None and not self.demonstrations and self.helpful is None:
-            raise ValueError("nothing to learn: give revisions, demonstrations or helpful")
+        parts = (self.revisions, self.demonstrations, self.distillation, self.rejection_sampling, self.helpful)
+        if not any(parts):
+            raise ValueError(
+                "nothing to learn: give revisions, demonstrations, distillation, rejection_sampling or helpful"
+            )
         return self
 
 
@@ -104,9 +126,21 @@ def check(settings: FineTuningSettings) -> None:
     if settings.revisions:
         run = settings.revisions.run
         attempt(lambda: revised_rows(run, "revisions.run"))
-    for sources in (settings.demonstrations, settings.helpful.answers if settings.helpful else ()):
-        if sources:
-            attempt(lambda sources=sources: _check_answers(sources))  # type: ignore[misc]
+    for answers in (settings.demonstrations, settings.helpful.answers if settings.helpful else ()):
+        if answers:
+            attempt(lambda answers=answers: _check_answers(answers))  # type: ignore[misc]
+    asked = [settings.distillation, settings.rejection_sampling, settings.helpful and settings.helpful.sampled]
+    for source in asked:
+        if source:
+            attempt(lambda source=source: check_prompts(source.prompts))  # type: ignore[misc]
+    if any(asked):
+        attempt(lambda: check_model(settings.sampler.spec(settings.spec), "sampler"))
+    if distillation := settings.distillation:
+        attempt(lambda: check_scorer(distillation.scorer, "distillation.scorer"))
+        attempt(lambda: read_preprompts(Path(distillation.preprompts) if distillation.preprompts else None))
+    if rejection := settings.rejection_sampling:
+        attempt(lambda: check_scorer(rejection.scorer, "rejection_sampling.scorer"))
+        attempt(lambda: check_earlier(rejection.earlier))
     if faults:
         raise BadInput(faults)
 
@@ -122,15 +156,18 @@ def prepare(settings: FineTuningSettings, folder: Folder, say: Callable[[str], N
     left_out: Counter[str] = Counter()
     odd: Counter[str] = Counter()
     constitutions: list[str] = []
+    sampler = Sampler(settings.sampler.spec(settings.spec), settings.launch.address, folder, settings.seed, say)
     rows: list[Demonstration] = list(demonstrations(settings.demonstrations, "demonstrations"))
     if settings.revisions:
         source = settings.revisions
         store, manifest = revised_rows(source.run, "revisions.run")
         constitutions.append(manifest["constitution"]["hash"])
         rows += revisions(store, source.which, source.up_to, source.leave_out, left_out)
-    helpful: list[Demonstration] = []
-    if settings.helpful:
-        helpful = list(demonstrations(settings.helpful.answers, "helpful"))
+    if settings.distillation:
+        rows += distilled(settings.distillation, sampler, left_out)
+    if settings.rejection_sampling:
+        rows += best_answers(settings.rejection_sampling, sampler, left_out)
+    helpful = list(_helpful(settings.helpful, sampler, left_out)) if settings.helpful else []
     chat = open_chat(settings.spec)
     encoded = list(encode(rows, chat, settings.max_length, left_out, odd))
     mixed = _mixed(encoded, list(encode(helpful, chat, settings.max_length, left_out, odd)), settings, left_out)
@@ -146,6 +183,23 @@ def prepare(settings: FineTuningSettings, folder: Folder, say: Callable[[str], N
         constitutions=tuple(constitutions),
         facts={name: count for name, count in odd.items() if count},
     )
+
+
+def _helpful(settings: HelpfulSource, sampler: Sampler, left_out: Counter[str]) -> Iterator[Demonstration]:
+    yield from demonstrations(settings.answers, "helpful")
+    if settings.sampled is None:
+        return
+    how = SampleSettings(samples=settings.sampled.samples, respond=settings.sampled.respond)
+    store = sampler.answers("helpful", settings.sampled.prompts, how)
+    left_out.update(set_aside(store))
+    for row in sampled_rows(store):
+        for response in row.responses:
+            if usable(response):
+                yield Demonstration(
+                    row.item_id, "helpful", f"{row.source}, sample {response.sample}", row.messages, response.text
+                )
+            else:
+                left_out["empty or truncated (helpful)"] += 1
 
 
 def _mixed(

@@ -13,6 +13,7 @@ import pytest
 
 from charter.__main__ import COMMANDS, Commands, cli
 from charter.recipe import Recipe
+from charter.training import settings_class
 from constitution.yaml_files import parse_document
 from engine import filtering, flags, pairs, products, records
 from engine.settings import FlagPolicies
@@ -114,6 +115,16 @@ def test_recipes_in_the_docs_load(page: Path, text: str) -> None:
     needed = {"name": "x", "prompts": [{"path": "x"}], "models": {"policy": {"model": "x"}}}
     document.data = needed | document.data
     document.validate(Recipe)
+
+
+TRAINING_BLOCKS = re.findall(
+    r"```yaml\n# (\w+)\n(.*?)```", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("kind", "text"), TRAINING_BLOCKS)
+def test_training_settings_in_the_docs_load(kind: str, text: str) -> None:
+    parse_document(text, "training.md").validate(settings_class(kind))
 
 
 def test_every_recipe_key_is_explained() -> None:

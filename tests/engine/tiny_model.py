@@ -90,3 +90,15 @@ def make_tiny_model(folder: Path, layers: int = 2, width: int = 64, seed: int = 
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_tiny_preference_model(policy: Path, folder: Path, labels: int = 1, seed: int = 0) -> Path:
+    """Writes a sequence classifier over the tiny model's weights, with a random head, into `folder`."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_pretrained(policy, num_labels=labels)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(policy).save_pretrained(folder)
+    return folder

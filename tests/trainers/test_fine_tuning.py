@@ -11,6 +11,7 @@ from engine.backends.chat import open_chat
 from engine.storage import Folder
 from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
 from trainers import fine_tuning
+from trainers.demonstrations import TRAIN
 from trainers.fine_tuning import FineTuningSettings
 from trainers.fitting import last_checkpoint
 from trainers.launch import Prepared, launch
@@ -24,7 +25,7 @@ def prepared(told: FineTuningSettings, folder: Path) -> Prepared:
 
 
 def learnt(folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = Folder(str(folder)).read_table(fine_tuning.TRAIN).to_pylist()
+    rows: list[dict[str, Any]] = Folder(str(folder)).read_table(TRAIN).to_pylist()
     return rows
 
 

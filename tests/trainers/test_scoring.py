@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from constitution.faults import BadInput
 from engine.backends.chat import open_chat
 from engine.backends.spec import ModelSpec
 from prompts.messages import Message
-from tests.engine.tiny_model import tiny_tokenizer
+from tests.engine.tiny_model import make_tiny_preference_model, tiny_tokenizer
 from trainers.scoring import check_scorer, open_scorer
 
 
@@ -26,26 +26,12 @@ def talk(*texts: str) -> list[Message]:
 TALKS = [talk("Hi", "Hello."), talk("How?", "So. " * 40, "Why?", "Because."), talk("A", "B")]
 
 
-def save_classifier(tiny_model: Path, folder: Path, labels: int) -> Path:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=labels)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_classifier(tiny_model, tmp_path_factory.mktemp("models") / "pm", 1)
-
-
-def test_scores_are_read_at_the_last_token_and_do_not_depend_on_the_batch(preference_model: Path) -> None:
-    scorer = open_scorer(str(preference_model), batch_size=3)
+def test_scores_are_read_at_the_last_token_and_do_not_depend_on_the_batch(tiny_preference_model: Path) -> None:
+    scorer = open_scorer(str(tiny_preference_model), batch_size=3)
     scores = scorer.score(TALKS)
     assert scores == pytest.approx([scorer.score([each])[0] for each in TALKS], abs=1e-5)
-    chat = open_chat(ModelSpec(model=str(preference_model)))
-    model = AutoModelForSequenceClassification.from_pretrained(preference_model)
+    chat = open_chat(ModelSpec(model=str(tiny_preference_model)))
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_preference_model)
     ids = torch.tensor([chat.encode(TALKS[1], closed=True)])
     with torch.inference_mode():
         by_hand = model.score(model.model(ids).last_hidden_state[0, -1])
@@ -53,22 +39,22 @@ def test_scores_are_read_at_the_last_token_and_do_not_depend_on_the_batch(prefer
     assert len(set(scores)) == 3
 
 
-def test_a_conversation_that_does_not_fit_has_no_score(preference_model: Path) -> None:
-    scorer = open_scorer(str(preference_model))
+def test_a_conversation_that_does_not_fit_has_no_score(tiny_preference_model: Path) -> None:
+    scorer = open_scorer(str(tiny_preference_model))
     scorer.context_window = 40
     assert scorer.score([TALKS[1], TALKS[2]])[0] is None
     assert scorer.score([TALKS[1], TALKS[2]])[1] is not None
 
 
 def test_folders_that_are_no_preference_model_are_refused(
-    tiny_model: Path, preference_model: Path, tmp_path: Path
+    tiny_model: Path, tiny_preference_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput, match="it is a LlamaForCausalLM"):
         check_scorer(str(tiny_model))
     with pytest.raises(BadInput, match="it has 3 labels"):
-        check_scorer(str(save_classifier(tiny_model, tmp_path / "three", 3)))
+        check_scorer(str(make_tiny_preference_model(tiny_model, tmp_path / "three", 3)))
     foreign = tmp_path / "foreign"
-    shutil.copytree(preference_model, foreign)
+    shutil.copytree(tiny_preference_model, foreign)
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([f"<extra {n}>" for n in range(9)])
     tokenizer.save_pretrained(foreign)

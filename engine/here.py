@@ -1,0 +1,43 @@
+"""A stage in this process, without Ray: for one copy of a model on one machine.
+
+The counterpart of engine/stages.py: the same chains, the same parts on disk, the same rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from engine.plan import Plan, open_models
+from engine.records import Prompt, from_row
+from engine.rows import RowRunner, Tally
+from engine.storage import StageStore
+
+
+def run_stage_here(plan: Plan, prompts: StageStore, report: Callable[[Tally], None]) -> dict[str, int]:
+    """Runs what is left of a stage and seals it. Returns its counts: rows, items, failed.
+
+    `report` is told after every part. Raises what opening a model raises, and ModelUnavailable where it is gone; what
+    is finished stays.
+    """
+    if plan.store.is_sealed:
+        marker = plan.store.folder.read_json("_SEALED.json")
+        return {name: int(marker[name]) for name in ("rows", "items", "failed")}
+    plan.store.clear_attempts()
+    asyncio.run(_run(plan, prompts, report))
+    return plan.store.seal()
+
+
+async def _run(plan: Plan, prompts: StageStore, report: Callable[[Tally], None]) -> None:
+    finished = plan.store.finished()
+    models = await open_models(plan.models)
+    opened = list({id(model): model for model in models.values()}.values())
+    try:
+        runner = RowRunner(plan.chain(models), plan.store, plan.rows, opened, report)
+        for table in prompts.tables():
+            waiting = [from_row(Prompt, row) for row in table.to_pylist() if row["item_id"] not in finished]
+            for start in range(0, len(waiting), plan.rows.rows_in_flight):
+                await runner.run(waiting[start : start + plan.rows.rows_in_flight])
+    finally:
+        for model in opened:
+            await model.close()
