@@ -28,18 +28,27 @@ def labels_path(path: str, output: str | None, what: str) -> Path:
     return target
 
 
+def check_free(target: Path, *, force: bool) -> None:
+    """Raises BadInput where the file is there: before work that would be lost."""
+    if target.exists() and not force:
+        raise BadInput(Fault("the file exists already", file=str(target), hint=HINT))
+
+
+HINT = "choose another with --output, or say --force"
+
+
 def write_labels(target: Path, rows: Sequence[Mapping[str, Any]], *, force: bool = False) -> None:
     """Writes the rows. Raises BadInput where the file holds something else, unless forced, or cannot be written."""
     text = _csv(rows) if target.suffix == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)
+    content = text.encode("utf-8", "replace")
     try:
-        if target.exists() and not force and target.read_text(encoding="utf-8") != text:
-            hint = "choose another with --output, or say --force"
-            raise BadInput(Fault("the file exists already and holds something else", file=str(target), hint=hint))
+        if target.exists() and not force and target.read_bytes() != content:
+            raise BadInput(Fault("the file exists already and holds something else", file=str(target), hint=HINT))
         half = target.with_name(f".{target.name}.half")
-        half.write_text(text, encoding="utf-8")
+        half.write_bytes(content)
         half.replace(target)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(Fault(f"the file cannot be written: {error}", file=str(target))) from None
+    except OSError as error:
+        raise BadInput(Fault(f"the file cannot be written: {error.strerror}", file=str(target))) from None
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from charter.commands.options import shared
-
-if TYPE_CHECKING:
-    from engine.backends.spec import ModelSpec
+from charter.commands.options import BACKEND, model_spec, shared
 
 MODEL = shared(
-    click.option(
-        "--backend",
-        type=click.Choice(["transformers", "vllm", "openai", "scripted"]),
-        default="transformers",
-        show_default=True,
-        help="What runs the model.",
-    ),
-    click.option("--base-url", help="Where the server of the openai backend is."),
+    BACKEND,
     click.option(
         "--layout",
         type=click.Choice(["shared_first", "paper"]),
@@ -29,14 +17,6 @@ MODEL = shared(
     ),
     click.option("--few-shots/--no-few-shots", default=True, show_default=True, help="Send worked examples."),
 )
-
-
-def _spec(model: str, backend: str, base_url: str | None) -> ModelSpec:
-    from engine.backends.spec import ModelSpec
-
-    given = {"backend": backend, "model": model, "base_url": base_url}
-    return ModelSpec.model_validate({key: value for key, value in given.items() if value is not None})
-
 
 NEEDED = {"compare": "comparison", "reason": "comparison", "critique": "critique", "revise": "revision"}
 """Step: the text of a principle that it puts to the model. A proposition needs a proposition."""
@@ -100,7 +80,7 @@ def render(
             if step == "critique"
             else asking.revise(conversation, response, "(the critique)", revision, critique_request=critique)  # type: ignore[arg-type]
         )
-    counter = open_tokenizer(_spec(model, backend, base_url)) if model else None
+    counter = open_tokenizer(model_spec(model, backend, base_url)) if model else None
     for name, asked in rendered.items():
         click.secho(f"--- {principle.id}, {name}, template {asked.template_hash}", bold=True)
         for message in asked.messages:
@@ -152,5 +132,5 @@ def test(
     loaded = load_constitution(constitution)
     chosen = [loaded.principle(name) for name in principle_ids] or list(loaded.principles)
     asking = PromptSet.load(use_few_shots=few_shots, layout="paper" if layout == "paper" else "shared_first")
-    results = run_tests(loaded, chosen, _spec(model, backend, base_url), asking)
+    results = run_tests(loaded, chosen, model_spec(model, backend, base_url), asking)
     return 0 if tell_tests(results) >= min_accuracy else 1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from constitution.faults import BadInput, Fault
+
+if TYPE_CHECKING:
+    from engine.backends.spec import ModelSpec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,6 +44,29 @@ RUNNING = shared(
     click.option("--dry-run", is_flag=True, help="Run a small pilot and print what the whole run will take."),
     click.option("--pilot", type=click.IntRange(min=1), default=8, show_default=True, help="Prompts of the dry run."),
 )
+
+
+BACKEND = shared(
+    click.option(
+        "--backend",
+        type=click.Choice(["transformers", "vllm", "openai", "scripted"]),
+        default="transformers",
+        show_default=True,
+        help="What runs the model.",
+    ),
+    click.option("--base-url", help="Where the server of the openai backend is."),
+)
+API_KEY = click.option(
+    "--api-key-env", metavar="NAME", help="The environment variable that holds the server's key, where it wants one."
+)
+
+
+def model_spec(model: str, backend: str, base_url: str | None, api_key_env: str | None = None) -> ModelSpec:
+    """The model that flags describe."""
+    from engine.backends.spec import ModelSpec
+
+    given = {"backend": backend, "model": model, "base_url": base_url, "api_key_env": api_key_env}
+    return ModelSpec.model_validate({key: value for key, value in given.items() if value is not None})
 
 
 def overrides(settings: Sequence[str], **flags: object) -> dict[str, str]:

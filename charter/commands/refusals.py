@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charter.commands.options import LIMIT
+from charter.commands.options import API_KEY, BACKEND, LIMIT, model_spec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.backends.spec import ModelSpec
     from evaluation.answers import Answer
     from evaluation.refusals import Agreement, Extent, Refusal
 
@@ -23,6 +26,9 @@ LABEL_COLUMNS = ("final_label", "human_label")
 @click.option("--output", metavar="FILE", help="Where the labels go: .jsonl or .csv.  [default: NAME.refusals.jsonl]")
 @click.option("--force", is_flag=True, help="Write over labels that are there.")
 @LIMIT
+@click.option("--model", help="A judge that is asked as well: a folder, a hub id, a served name, or a script.")
+@BACKEND
+@API_KEY
 def refusals(
     path: str,
     prompt_column: str | None,
@@ -31,13 +37,20 @@ def refusals(
     output: str | None,
     force: bool,
     limit: int | None,
+    model: str | None,
+    backend: str,
+    base_url: str | None,
+    api_key_env: str | None,
 ) -> int:
     """Label the answers in FILE: full, partial or no refusal; explained or not; canned or not.
 
     FILE is CSV, JSONL or Parquet with a prompt and a completion column. Where a column holds people's labels, such as
     XSTest's final_label, the agreement with them is printed.
+
+    With --model, a judge labels the answers as well, in two yes/no questions. What it says is kept beside the labels,
+    so that a command that was stopped goes on where it was.
     """
-    from charter.labels_file import labels_path, write_labels
+    from charter.labels_file import check_free, labels_path, write_labels
     from evaluation.answers import read_answers
     from evaluation.refusals import agreement, detect_refusal
 
@@ -45,12 +58,32 @@ def refusals(
     said = _said(answers, label_column, path)
     target = labels_path(path, output, "refusals")
     found = [detect_refusal(answer.prompt, answer.text) for answer in answers]
+    detected = [each.extent if each else None for each in found]
+    rows = [_row(answer, label) for answer, label in zip(answers, found, strict=True)]
+    if model:
+        check_free(target, force=force)
+        judged = _judged(answers, model_spec(model, backend, base_url, api_key_env), target)
+        rows = [{**row, "judged": extent} for row, extent in zip(rows, judged, strict=True)]
     _tell(found)
     if said is not None:
-        tell_agreement(agreement(zip(said, [each.extent if each else None for each in found], strict=True)))
-    write_labels(target, [_row(answer, label) for answer, label in zip(answers, found, strict=True)], force=force)
+        _tell_agreement("", agreement(zip(said, detected, strict=True)), "person \\ detector")
+    if model:
+        click.echo(f"judge {model}: {sum(extent is None for extent in judged):,} of {len(judged):,} not read")
+        if said is not None:
+            _tell_agreement("judge ", agreement(zip(said, judged, strict=True)), "person \\ judge")
+        _tell_agreement("detector and judge, ", agreement(zip(judged, detected, strict=True)), "judge \\ detector")
+    write_labels(target, rows, force=force)
     click.echo(f"wrote {target}")
     return 0
+
+
+def _judged(answers: list[Answer], judge: ModelSpec, target: Path) -> list[Extent | None]:
+    from charter.judge import judge_verdicts
+    from evaluation.refusal_judge import judged_extents, refusal_questions
+    from prompts.rendering import PromptSet
+
+    questions = refusal_questions(answers, PromptSet.load())
+    return judged_extents(judge_verdicts(judge, questions, target.with_suffix(".verdicts.jsonl")))
 
 
 def _said(answers: list[Answer], column: str | None, path: str) -> list[Extent | None] | None:
@@ -102,18 +135,18 @@ def _tell(found: list[Refusal | None]) -> None:
         click.echo(f"unread   {len(found) - len(read):6,} empty or not in English: no label")
 
 
-def tell_agreement(found: Agreement, of: str = "") -> None:
+def _tell_agreement(of: str, found: Agreement, heading: str) -> None:
     """Prints the accuracy on a line by itself, then the table behind it."""
     from evaluation.refusals import EXTENTS
 
     if found.accuracy.value is None:
-        click.echo("no answer has both a person's label and ours")
+        click.echo(f"{of}accuracy: no answer has both labels")
         return
     click.echo(f"{of}accuracy {found.accuracy.value:.3f}")
     click.echo(f"  refusal against compliance: {found.accuracy}")
     click.echo(f"  full, partial or none:      {found.accuracy_of_three}")
     if found.left_out:
         click.echo(f"  left out, without a label: {found.left_out:,}")
-    click.echo("  person \\ detector " + "".join(f"{extent:>9}" for extent in EXTENTS))
+    click.echo(f"  {heading:>18}" + "".join(f"{extent:>9}" for extent in EXTENTS))
     for said in EXTENTS:
         click.echo(f"  {said:>18}" + "".join(f"{found.table[said, extent]:9,}" for extent in EXTENTS))

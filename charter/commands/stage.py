@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from charter.commands.options import RUNNING, overrides, shared
+from charter.commands.options import BACKEND, RUNNING, overrides, shared
 from charter.commands.run import carry_out
 
 GIVEN = shared(
@@ -20,14 +20,7 @@ GIVEN = shared(
         help="How the prompts are written: auto, hh-rlhf, messages, csv, parquet, harmbench, xstest, text or hub.",
     ),
     click.option("--model", required=True, help="Model folder, hub id, or the name that a server serves."),
-    click.option(
-        "--backend",
-        type=click.Choice(["transformers", "vllm", "openai", "scripted"]),
-        default="transformers",
-        show_default=True,
-        help="What runs the model.",
-    ),
-    click.option("--base-url", help="Where the server of the openai backend is."),
+    BACKEND,
     click.option("--constitution", default="harmlessness", show_default=True, help="A name or a file."),
     click.option("--seed", type=int, default=0, show_default=True, help="Every draw follows from it."),
     click.option(

@@ -76,3 +76,36 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     assert strange.status == 2
     assert "no label of a refusal" in strange.errors
     assert charter("refusals", tmp_path / "nothing.csv").status == 2
+
+
+def test_a_judge_is_asked_as_well_and_not_twice(tmp_path: Path) -> None:
+    script = tmp_path / "judge.yaml"
+    rules = [
+        {"match": "The answer is", "choose": [0.1, 0.8]},
+    ]
+    script.write_text(json.dumps({"rules": rules}))
+    output = tmp_path / "labels.jsonl"
+    path = written(tmp_path)
+    call = ("refusals", path, "--completion-column", "reply", "--output", output, "--model", script)
+    called = charter(*call, "--backend", "scripted")
+    assert called.status == 0, called.errors
+    assert "judge accuracy 0.500" in called.output, "it finds no refusal in any of four, and two do not refuse"
+    assert [json.loads(line)["judged"] for line in output.read_text().splitlines()] == ["none"] * 4
+    verdicts = output.with_suffix(".verdicts.jsonl")
+    kept = verdicts.read_text()
+    assert len(kept.splitlines()) == 8
+    assert charter(*call, "--backend", "scripted").status == 2, "the labels are there"
+    verdicts.write_text(kept + '{"half a line')
+    assert charter(*call, "--backend", "scripted", "--force").status == 0
+    assert verdicts.read_text() == kept
+
+
+def test_a_judge_that_says_nothing_usable_labels_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "judge.yaml"
+    script.write_text(json.dumps({"rules": [{"match": "The answer is", "choose": [0.01, 0.02]}]}))
+    output = tmp_path / "labels.jsonl"
+    call = ("refusals", written(tmp_path), "--completion-column", "reply", "--output", output, "--model", script)
+    called = charter(*call, "--backend", "scripted")
+    assert called.status == 0, called.errors
+    assert "4 of 4 not read" in called.output
+    assert {json.loads(line)["judged"] for line in output.read_text().splitlines()} == {None}
