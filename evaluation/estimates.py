@@ -1,18 +1,28 @@
-"""Figures with what they rest on: how many, and between which bounds."""
+"""Figures with what they rest on: how many cases, and between which bounds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from scipy.stats import binomtest
 
 LEVEL = 0.95
 """Of every interval."""
+RESAMPLES = 1_000
+"""Of every bootstrap."""
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, its 95 % interval and the number of cases behind it. All None where there are no cases."""
+    """A figure, its 95 % interval and the number of cases behind it. All None where there are no cases.
+
+    `low` and `high` are None where the cases are too few for an interval.
+    """
 
     value: float | None
     low: float | None
@@ -20,14 +30,99 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        if self.value is None or self.low is None or self.high is None:
+        if self.value is None:
             return "no cases"
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f} (n = {self.n:,})"
         return f"{self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}, n = {self.n:,})"
+
+
+NOTHING = Estimate(None, None, None, 0)
 
 
 def share(held: int, n: int) -> Estimate:
     """A share of independent cases, with the interval of Wilson (1927)."""
     if n == 0:
-        return Estimate(None, None, None, 0)
+        return NOTHING
     interval = binomtest(held, n).proportion_ci(LEVEL, method="wilson")
     return Estimate(held / n, float(interval.low), float(interval.high), n)
+
+
+def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], seed: int = 0) -> Estimate:
+    """A mean of cases of which those in one cluster (answers to one prompt) belong together.
+
+    The interval is a percentile bootstrap over clusters. It is None with fewer than two of them.
+    """
+    if not values:
+        return NOTHING
+    number = cluster_numbers(clusters)
+    counts = np.bincount(number)
+    sums = np.zeros(len(counts))
+    np.add.at(sums, number, np.asarray(values, dtype=np.float64))
+    draws = resampled_weights(len(sums), seed)
+    low, high = bounds((draws @ sums) / (draws @ counts)) if len(sums) > 1 else (None, None)
+    return Estimate(float(np.mean(values)), low, high, len(values))
+
+
+def cluster_numbers(clusters: Sequence[Hashable]) -> npt.NDArray[np.int64]:
+    """The clusters, numbered from 0 in the order in which they come up."""
+    numbers: dict[Hashable, int] = {}
+    return np.asarray([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.int64)
+
+
+def resampled_weights(clusters: int, seed: int, resamples: int = RESAMPLES) -> Floats:
+    """How often each cluster is drawn in each bootstrap sample: [resamples, clusters]; every row sums to `clusters`."""
+    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    return drawn.astype(np.float64)
+
+
+def bounds(draws: Floats) -> tuple[float, float]:
+    """The ends of the percentile interval of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def bootstrap(statistic: Callable[[Floats], float], clusters: int, n: int, seed: int = 0) -> Estimate:
+    """A statistic of cluster weights, with a percentile interval. Draws on which it is not a number are left out."""
+    if clusters == 0:
+        return NOTHING
+    value = statistic(np.ones(clusters))
+    drawn = np.asarray([statistic(weights) for weights in resampled_weights(clusters, seed)])
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = bounds(drawn) if clusters > 1 and len(drawn) else (None, None)
+    return Estimate(value, low, high, n)
+
+
+# Two policies on the same prompts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PairedShares:
+    """How often something holds of two answers to the same prompts.
+
+    `difference` is second − first. `p_value` is McNemar's exact test of no difference; it rests on the prompts where
+    one holds and the other does not: `only_first` and `only_second`.
+    """
+
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def paired_shares(first: Sequence[bool], second: Sequence[bool], seed: int = 0) -> PairedShares:
+    """Compares two lists of the same cases in the same order."""
+    assert len(first) == len(second), "the two lists are of the same prompts"
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    apart = only_first + only_second
+    return PairedShares(
+        first=share(sum(first), len(first)),
+        second=share(sum(second), len(second)),
+        difference=clustered_mean([b - a for a, b in zip(first, second, strict=True)], range(len(first)), seed),
+        only_first=only_first,
+        only_second=only_second,
+        p_value=float(binomtest(only_first, apart).pvalue) if apart else 1.0,
+    )

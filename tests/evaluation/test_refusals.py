@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.estimates import share
 from evaluation.refusals import agreement, detect_refusal, read_extent
 
 FULL = [
@@ -120,14 +119,6 @@ def test_labels_of_people_are_read() -> None:
         "none", "full", "partial",
     ]  # fmt: skip
     assert read_extent("maybe") is None
-
-
-def test_wilson_interval_by_hand() -> None:
-    # 8 of 10: (0.8 + 1.96²/20 ± 1.96 √(0.8·0.2/10 + 1.96²/400)) / (1 + 1.96²/10)
-    estimate = share(8, 10)
-    assert estimate.low == pytest.approx(0.4902, abs=1e-4)
-    assert estimate.high == pytest.approx(0.9433, abs=1e-4)
-    assert share(0, 0).value is None
 
 
 XSTEST = Path(__file__).parents[3] / "shared" / "data" / "xstest"

@@ -1,0 +1,59 @@
+"""Do probabilities mean what they say? Reliability bins, and the expected calibration error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.estimates import NOTHING, Estimate, Floats, bootstrap, share
+
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Predictions in [low, high): their mean, and how often what they predict held. None where there are none."""
+
+    low: float
+    high: float
+    predicted: float | None
+    held: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`error`: the expected calibration error, the mean distance of prediction and truth over the bins, weighted by
+    their counts (Naeini et al. 2015). `brier`: the mean squared distance of each prediction from what came to be."""
+
+    error: Estimate
+    brier: Estimate
+    bins: tuple[ReliabilityBin, ...]
+
+
+def calibration(predicted: Sequence[float], held: Sequence[bool], bins: int = BINS, seed: int = 0) -> Calibration:
+    """Calibration of probabilities in [0, 1] over `bins` of equal width; the last one holds 1."""
+    if not predicted:
+        return Calibration(NOTHING, NOTHING, ())
+    guesses, truths = np.asarray(predicted, dtype=np.float64), np.asarray(held, dtype=np.float64)
+    places = np.minimum((guesses * bins).astype(np.int64), bins - 1)
+    gaps, squares = guesses - truths, (guesses - truths) ** 2
+
+    def error(weights: Floats) -> float:
+        return float(np.abs(np.bincount(places, weights=weights * gaps, minlength=bins)).sum() / weights.sum())
+
+    def brier(weights: Floats) -> float:
+        return float((weights * squares).sum() / weights.sum())
+
+    n = len(guesses)
+    return Calibration(
+        bootstrap(error, n, n, seed),
+        bootstrap(brier, n, n, seed),
+        tuple(_bin(number, bins, guesses[places == number], truths[places == number]) for number in range(bins)),
+    )
+
+
+def _bin(number: int, bins: int, guesses: Floats, truths: Floats) -> ReliabilityBin:
+    mean = float(guesses.mean()) if len(guesses) else None
+    return ReliabilityBin(number / bins, (number + 1) / bins, mean, share(int(truths.sum()), len(truths)))
