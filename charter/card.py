@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from charter.recipe import Recipe
+from charter.reuse import reused_lines
 from engine.progress import duration
 
 
@@ -47,6 +48,9 @@ def _lines(recipe: Recipe, manifest: Mapping[str, Any], cost: Mapping[str, Any])
             f"| {sums['completion_tokens']:,} | {duration(bill['wall_seconds'])} | {money} |"
         )
     yield ""
+    for line in reused_lines(cost):
+        yield line + "."
+        yield ""
     yield f"Seed {manifest['seed']}; versions: " + ", ".join(f"{k} {v}" for k, v in manifest["versions"].items()) + "."
     yield ""
     yield "To make it again, with the frozen recipe of this folder:"

@@ -30,6 +30,7 @@ from pydantic_core import to_jsonable_python
 from charter.card import card
 from charter.flagging import flags_of
 from charter.recipe import Recipe, check_recipe, differences, frozen
+from charter.reuse import reuse_of
 from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
 from constitution.yaml_files import load_yaml_text
 from engine.backends.opening import open_tokenizer
@@ -95,6 +96,7 @@ def stages_of(recipe: Recipe) -> dict[str, ReviseSettings | CompareSettings]:
 def plan_of(recipe: Recipe, stage: str, constitution: Constitution, prompts: PromptSet) -> StagePlan:
     """What a stage of a recipe does, in the form that workers take."""
     settings = stages_of(recipe)[stage]
+    reuse = reuse_of(recipe, constitution)
     return StagePlan(
         store=stage_store(recipe.folder, stage),
         settings=settings,
@@ -104,6 +106,7 @@ def plan_of(recipe: Recipe, stage: str, constitution: Constitution, prompts: Pro
         rows=recipe.rows,
         seed=recipe.seed,
         preamble=constitution.preamble if recipe.asking.preamble else "",
+        earlier=reuse.earlier if reuse and stage == COMPARE_STAGE else None,
     )
 
 
@@ -119,10 +122,13 @@ def execute(recipe: Recipe, *, resume: bool = False, retry_failed: bool = False,
     if not prompts_store(folder).is_sealed:
         check_prompts(recipe.prompts)
     check_options(recipe, prompts)
+    reuse = reuse_of(recipe, constitution)
     with locked(folder):
         reporter = Reporter(EventLog(folder))
         freeze(recipe, constitution, prompts, command)
         _freeze_prompts(recipe, reporter)
+        if reuse:
+            reporter.say(reuse.line())
         stages = _run_stages(recipe, constitution, prompts, reporter, retry_failed=retry_failed)
         return finish(recipe, stages)
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from charter.estimate import Estimate, Range
 from charter.recipe import Recipe
+from charter.reuse import reused_lines
 from charter.run import Outcome, stage_store
 from charter.showing import printable
 from engine.progress import duration
@@ -46,6 +47,8 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
     if flagged:
         console.print(f"flagged pairs: {flagged} (look: charter pairs {outcome.folder.location})", highlight=False)
     console.print(_cost_table(outcome.cost))
+    for line in reused_lines(outcome.cost):
+        console.print(line, highlight=False)
     failed = sum(counts["failed"] for counts in outcome.stages.values())
     if failed:
         console.print(f"[bold]{failed:,} {'row was' if failed == 1 else 'rows were'} set aside[/]:", highlight=False)

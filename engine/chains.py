@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 from constitution import Constitution, Principle, draw_comparison_principles, draw_principle
 from constitution.hashing import content_hash
+from engine.earlier import NOTHING, EarlierRows, Known
 from engine.model import Choice, Completion, Model, Sampling
 from engine.records import (
     Call,
@@ -200,22 +201,28 @@ class CompareChain:
     settings: CompareSettings
     seed: int
     preamble: str = ""
+    earlier: EarlierRows | None = None
+    """What an earlier run found: nothing of it is asked again."""
 
     async def run(self, prompt: Prompt) -> list[Comparison]:
         """One row for every two samples. Raises what the models raise, PromptTooLong of the judge included."""
+        known = self.earlier.known(prompt.item_id) if self.earlier else NOTHING
         responses = await asyncio.gather(
-            *(self._respond(prompt, sample) for sample in range(self.settings.samples)),
+            *(self._respond(prompt, sample, known) for sample in range(self.settings.samples)),
         )
         pairs = itertools.combinations(responses, 2)
-        return list(await asyncio.gather(*(self.compare(prompt, a, b) for a, b in pairs)))
+        return list(await asyncio.gather(*(self.compare(prompt, a, b, known) for a, b in pairs)))
 
-    async def _respond(self, prompt: Prompt, sample: int) -> Response:
+    async def _respond(self, prompt: Prompt, sample: int, known: Known) -> Response:
         seed = derived_seed(self.seed, prompt.item_id, "respond", sample)
         rendered = self.prompts.respond(prompt.messages)
+        sampling = self.settings.respond.sampling(seed, rendered.stop)
+        if (found := known.response(sample, self.responder, rendered.template_hash, sampling)) is not None:
+            return found
         text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
         return Response(sample=sample, text=text.strip(), call=call)
 
-    async def compare(self, prompt: Prompt, a: Response, b: Response) -> Comparison:
+    async def compare(self, prompt: Prompt, a: Response, b: Response, known: Known = NOTHING) -> Comparison:
         """The labelled pair. The same text twice is not asked about: there is nothing to prefer."""
         votes: list[Vote] = []
         checks: list[Check] = []
@@ -228,11 +235,11 @@ class CompareChain:
                 category=prompt.category,
             )
             votes, checks = await asyncio.gather(
-                self.votes(prompt, a.text, b.text, principles), self._checks(prompt, a, b, principles)
+                self.votes(prompt, a.text, b.text, principles, known), self._checks(prompt, a, b, principles, known)
             )
         probability_a, order_consistent = label_of(votes, both_orders=self.settings.both_orders)
         return Comparison(
-            pair_id=content_hash([prompt.item_id, a.text, b.text]),
+            pair_id=pair_id(prompt, a.text, b.text),
             item_id=prompt.item_id,
             index=prompt.index,
             messages=prompt.messages,
@@ -251,14 +258,16 @@ class CompareChain:
             both_bad=both_bad(checks),
         )
 
-    async def votes(self, prompt: Prompt, a: str, b: str, principles: Sequence[Principle]) -> list[Vote]:
+    async def votes(
+        self, prompt: Prompt, a: str, b: str, principles: Sequence[Principle], known: Known = NOTHING
+    ) -> list[Vote]:
         """Every vote between two texts: principles × orders × reasonings, asked side by side."""
         orders: tuple[Position, ...] = ("ab", "ba") if self.settings.both_orders else ("ab",)
         samples = self.settings.reasoning.samples if self.settings.reasoning else 1
         return list(
             await asyncio.gather(
                 *(
-                    self._vote(prompt, a, b, principle, order, sample)
+                    self._vote(prompt, a, b, principle, order, sample, known)
                     for principle in principles
                     for order in orders
                     for sample in range(samples)
@@ -266,7 +275,13 @@ class CompareChain:
             )
         )
 
-    async def _vote(self, prompt: Prompt, a: str, b: str, principle: Principle, order: Position, sample: int) -> Vote:
+    async def _vote(
+        self, prompt: Prompt, a: str, b: str, principle: Principle, order: Position, sample: int, known: Known
+    ) -> Vote:
+        asked = self.prompts.hashes["reason_verdict" if self.settings.reasoning else "compare"]
+        found = known.vote(pair_id(prompt, a, b), principle, order, sample, self.judge, asked)
+        if found is not None:
+            return found
         first, second = (a, b) if order == "ab" else (b, a)
         question = principle.comparison or ""
         calls: list[Call] = []
@@ -335,7 +350,9 @@ class CompareChain:
         seed = derived_seed(self.seed, prompt.item_id, "reason", principle.id, order, sample)
         return await _generate("reason", self.judge, rendered, self.settings.reasoning.sampling, seed)
 
-    async def _checks(self, prompt: Prompt, a: Response, b: Response, principles: Sequence[Principle]) -> list[Check]:
+    async def _checks(
+        self, prompt: Prompt, a: Response, b: Response, principles: Sequence[Principle], known: Known
+    ) -> list[Check]:
         if not self.settings.propositions:
             return []
         asked = {item.id: item for principle in principles for item in principle.propositions}
@@ -343,7 +360,7 @@ class CompareChain:
         return list(
             await asyncio.gather(
                 *(
-                    self._check(prompt.messages, name, response.text, item.id, item.question, item.bad_answer)
+                    self._check(prompt.messages, name, response.text, item.id, item.question, item.bad_answer, known)
                     for item in asked.values()
                     for name, response in responses
                 )
@@ -358,7 +375,11 @@ class CompareChain:
         proposition_id: str,
         question: str,
         bad_answer: Literal["yes", "no"],
+        known: Known,
     ) -> Check:
+        found = known.check(name, text, proposition_id, self.judge, self.prompts.hashes["proposition"])
+        if found is not None:
+            return found
         rendered = under(self.preamble, self.prompts.proposition(messages, text, question))
         choice: Choice | None = None
         call: Call | None = None
@@ -367,11 +388,16 @@ class CompareChain:
             call = _call("proposition", rendered, self.judge, _CHOICE, choice)
             verdict = read_choice(choice.log_probabilities, self.settings.min_mass)
         except BadAnswer as error:
-            known = choice.log_probabilities if choice else ()
+            raw = choice.log_probabilities if choice else ()
             mass = choice.mass if choice else None
-            return Check(proposition_id, name, known, mass, None, f"{type(error).__name__}: {error}", call)
+            return Check(proposition_id, name, raw, mass, None, f"{type(error).__name__}: {error}", call)
         bad = verdict.probabilities[rendered.options.index(bad_answer)]
         return Check(proposition_id, name, choice.log_probabilities, verdict.mass, bad, "", call)
+
+
+def pair_id(prompt: Prompt, a: str, b: str) -> str:
+    """The content hash of a prompt and two answers to it."""
+    return content_hash([prompt.item_id, a, b])
 
 
 ANY_CATEGORY = "any"

@@ -27,6 +27,8 @@ class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reused: int = 0
+    """Calls whose answers an earlier run had; they are in none of the other counts."""
 
     def money(self, price: Price | None) -> float | None:
         """In the price's currency; None where the model has no price."""
@@ -38,18 +40,26 @@ class Usage:
 
 
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
+SUMMED = ("calls", *COUNTED, "reused")
 
 
 def usage_of(table: pa.Table) -> dict[tuple[str, str], Usage]:
     """Usage by (step, model name) of a table of revised rows, sampled rows or comparisons. The rows stay in Arrow."""
-    calls = pa.concat_tables(
-        pa.table({name: array.field(name) for name in ("step", "model", *COUNTED)}) for array in _calls(table)
+    names = ("step", "model", "reused", *COUNTED)
+    calls = pa.concat_tables(pa.table({name: array.field(name) for name in names}) for array in _calls(table))
+    sums = calls.group_by(["step", "model", "reused"]).aggregate(
+        [([], "count_all"), *((name, "sum") for name in COUNTED)]
     )
-    sums = calls.group_by(["step", "model"]).aggregate([([], "count_all"), *((name, "sum") for name in COUNTED)])
-    return {
-        (row["step"], row["model"]): Usage(row["count_all"], *(row[f"{name}_sum"] for name in COUNTED))
-        for row in sums.to_pylist()
-    }
+    found: dict[tuple[str, str], Usage] = {}
+    for row in sums.to_pylist():
+        usage = found.setdefault((row["step"], row["model"]), Usage())
+        if row["reused"]:
+            usage.reused = row["count_all"]
+            continue
+        usage.calls = row["count_all"]
+        for name in COUNTED:
+            setattr(usage, name, row[f"{name}_sum"])
+    return found
 
 
 def _calls(table: pa.Table) -> Iterator[pa.StructArray]:
@@ -82,7 +92,7 @@ def stage_cost(store: StageStore, models: Mapping[str, ModelSpec], wall_seconds:
     for table in store.tables():
         for key, usage in usage_of(table).items():
             total = sums.setdefault(key, Usage())
-            for name in ("calls", *COUNTED):
+            for name in SUMMED:
                 setattr(total, name, getattr(total, name) + getattr(usage, name))
     steps = [
         {"step": step, "model": model, **vars(usage), "money": usage.money(prices.get(model))}

@@ -10,6 +10,7 @@ from constitution import Constitution
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
 from engine.chains import Chain, CompareChain, ReviseChain, SampleChain
+from engine.earlier import Earlier
 from engine.model import Model
 from engine.settings import CompareSettings, ReviseSettings, SampleSettings, StageSettings
 from engine.storage import StageStore
@@ -61,6 +62,8 @@ class StagePlan:
     seed: int
     preamble: str = ""
     """What critics, revisers and judges are told first."""
+    earlier: Earlier | None = None
+    """What an earlier run of the compare stage found."""
 
     @property
     def own_model(self) -> ModelSpec:
@@ -88,6 +91,7 @@ class StagePlan:
             settings=self.settings,
             seed=self.seed,
             preamble=self.preamble,
+            earlier=self.earlier.open() if self.earlier else None,
         )
 
 

@@ -67,7 +67,8 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question to a model and what it cost. `finish_reason` is "choice" where nothing was decoded."""
+    """One question to a model and what it cost. `finish_reason` is "choice" where nothing was decoded; `reused` marks
+    an answer that was taken over from an earlier run, and cost this one nothing."""
 
     step: str
     template_hash: str
@@ -81,6 +82,7 @@ class Call:
     cached_tokens: int
     completion_tokens: int
     finish_reason: str
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

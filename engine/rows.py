@@ -32,6 +32,11 @@ HOPELESS = (BadInput, PromptTooLong, TemplateRefused, OptionsNotTokens)
 CAREFUL_AFTER = 2  # deaths of a batch's worker
 
 
+SUMMED = (
+    "finished", "failed", "retries", "calls", "prompt_tokens", "cached_tokens", "completion_tokens", "reused",
+)  # fmt: skip
+
+
 @dataclass
 class Tally:
     """What happened since the last report. Sums over reports are exact, but for work that a crash lost."""
@@ -43,12 +48,14 @@ class Tally:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reused: int = 0
+    """Calls whose answers an earlier run had."""
     statuses: Counter[str] = field(default_factory=Counter)
     """Comparisons by status, revised rows by flag."""
 
     def add(self, other: Tally) -> None:
         """Sums another report into this one."""
-        for name in ("finished", "failed", "retries", "calls", "prompt_tokens", "cached_tokens", "completion_tokens"):
+        for name in SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.statuses.update(other.statuses)
 
@@ -58,6 +65,9 @@ class Tally:
         for row in rows:
             self.statuses.update([row.status] if hasattr(row, "status") else getattr(row, "flags", ()))
             for call in calls_in(row):
+                if call.reused:
+                    self.reused += 1
+                    continue
                 self.calls += 1
                 self.prompt_tokens += call.prompt_tokens
                 self.cached_tokens += call.cached_tokens

@@ -107,6 +107,9 @@ class CompareSettings(Settings):
     """Put the drawn principles' yes/no propositions to each answer alone, so that two bad answers are seen."""
     reasoning: ReasoningSettings | None = None
     """Let the judge reason before each verdict."""
+    reuse: str | None = None
+    """The run folder of an earlier run: its answers, votes and checks are taken over where nothing that they rest on
+    has changed."""
 
 
 class SampleSettings(Settings):

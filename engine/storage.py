@@ -306,15 +306,19 @@ class StageStore:
         """The files of a sealed stage, by their names in its folder, in input order. None where it is not sealed."""
         return list(self.folder.read_json("_SEALED.json")["parts"]) if self.is_sealed else []
 
+    @property
+    def parts(self) -> list[str]:
+        """The files with finished rows, sealed or not, by their names in the stage's folder."""
+        return self.sealed_parts + [f"_unsealed/rows/{n}" for n in self.folder.names("_unsealed/rows", ".parquet")]
+
     def _sealed_tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         for name in self.sealed_parts:
             yield self.folder.read_table(name, columns)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The finished rows, a part at a time: those of a sealed stage in input order, then those not yet sealed."""
-        yield from self._sealed_tables(columns)
-        for name in self.folder.names("_unsealed/rows", ".parquet"):
-            yield self.folder.read_table(f"_unsealed/rows/{name}", columns)
+        for name in self.parts:
+            yield self.folder.read_table(name, columns)
 
     def failures(self, *, sealed_only: bool = False) -> Iterator[dict[str, Any]]:
         """The rows set aside, as dicts with FailedRow's columns."""

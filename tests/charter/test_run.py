@@ -155,6 +155,29 @@ def test_rows_set_aside_show_in_the_exit_status_and_are_listed(tmp_path: Path) -
     assert (status, "0 rows set aside" in listed) == (0, True)
 
 
+def test_an_edited_principle_alone_is_asked_again(undisturbed: Path) -> None:
+    folder = undisturbed.parent
+    recipe = write_recipe(folder, "edited", latency=0.05)
+    law = (ROOT / "constitution" / "library" / "learning.yaml").read_text(encoding="utf-8")
+    text = yaml.safe_load(law)
+    edited = text["principles"][0]
+    edited["comparison"] = "Which answer would you rather read?"
+    (folder / "law.yaml").write_text(yaml.safe_dump(text))
+    changed = ("--set", f"constitution={folder / 'law.yaml'}", "--set", f"compare.reuse={undisturbed}")
+    status, said = finish(start("run", recipe, *changed, "--set", "revise=null"))
+    assert status == 0, said
+    assert "principles still ask what they asked" in said
+    votes = [vote for row in stage_rows(folder / "edited", "03_compare") for vote in row["votes"]]
+    again = [vote for vote in votes if not vote["calls"][-1]["reused"]]
+    assert {vote["principle_id"] for vote in again} == {edited["id"]}
+    assert 0 < len(again) < len(votes)
+    cost = json.loads((folder / "edited" / "cost.json").read_text())
+    steps = {step["step"]: step for step in cost["03_compare"]["steps"]}
+    assert (steps["compare"]["calls"], steps["compare"]["reused"]) == (len(again), len(votes) - len(again))
+    assert (steps["respond"]["calls"], steps["respond"]["reused"]) == (0, 2 * COUNT)
+    assert f"{len(votes) - len(again):,} of {len(votes):,} compare" in said.replace("\n", " ")
+
+
 def test_a_dry_run_estimates_what_the_run_then_takes(undisturbed: Path) -> None:
     recipe = write_recipe(undisturbed.parent, "dry", latency=0.05)
     status, said = finish(start("run", recipe, "--dry-run", "--set", "models.policy.price.completion=10"))
