@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check, show, render, test, compare and import constitutions.",
     ),
     "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
+    "judge-report": ("charter.commands.judge_report:judge_report", "Try a judge on what people have decided."),
     "doctor": ("charter.commands.doctor:doctor", "Say what this machine can run, and what is missing."),
 }
 """Name: where the command is, and its line of help. The order is that of a user's day."""

@@ -43,7 +43,7 @@ def command_of(words: list[str]) -> click.Command | None:
     assert isinstance(cli, Commands)
     found: click.Command = cli
     for word in words:
-        if not isinstance(found, click.Group) or not re.fullmatch(r"[a-z]+", word):
+        if not isinstance(found, click.Group) or not (word in COMMANDS or re.fullmatch(r"[a-z]+", word)):
             return found
         inner = found.get_command(click.Context(found), word)
         if inner is None:

@@ -1,0 +1,111 @@
+"""A judge report as Markdown, with its plots beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
+
+from evaluation.estimates import Estimate
+from evaluation.judge_report import Floors, PairReport, QuestionReport
+
+CLOSEST = 5
+"""Principles that agree most, and least, that are shown."""
+
+
+def judge_markdown(
+    judge: str, asked: Mapping[str, str], reports: Mapping[str, PairReport | QuestionReport | Floors]
+) -> str:
+    """The whole report. `asked`: what else there is to say of how it was asked. Plots are named `NAME.svg`."""
+    lines = [f"# Judge report: {_plain(judge) if judge else 'floors alone'}", ""]
+    lines += [f"- {_plain(name)}: {_plain(value)}" for name, value in asked.items()]
+    for name, report in reports.items():
+        lines += ["", f"## {_plain(name)}", ""]
+        lines += _section(name, report)
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, report: PairReport | QuestionReport | Floors) -> Iterator[str]:
+    if isinstance(report, Floors):
+        yield from _table(("", "value", "95 % interval", "n"), _floor_rows(report))
+        return
+    rows = [_row("**accuracy**", report.accuracy), *_floor_rows(report.floors)]
+    if isinstance(report, PairReport):
+        rows += [
+            _row("accuracy, better one shown first", report.better_shown_first),
+            _row("accuracy, better one shown second", report.better_shown_second),
+            _row("same preference in both orders", report.order_consistency),
+            _row("votes for the one shown first", report.first_preferred),
+            _row("votes that could not be read", report.low_mass),
+        ]
+    rows += [
+        _row("mean option mass", report.mass),
+        _row("expected calibration error", report.calibration.error),
+        _row("Brier score", report.calibration.brier),
+    ]
+    yield from _table(("", "value", "95 % interval", "n"), rows)
+    yield ""
+    if isinstance(report, PairReport):
+        yield f"{report.undecided} of {report.pairs} pairs are undecided: no principle was read in both orders."
+    else:
+        yield f"{report.unread} of {report.questions} questions were not answered readably."
+    yield f"\n![reliability]({quote(name)}.svg)"
+    yield from _principles(report) if isinstance(report, PairReport) else _classes(report)
+
+
+def _floor_rows(floors: Floors) -> list[tuple[str, ...]]:
+    named = (
+        ("floor: always the first", floors.always_first),
+        ("floor: the longer answer", floors.choose_longer),
+        ("floor: the commonest", floors.commonest),
+    )
+    return [_row(name, estimate) for name, estimate in named if estimate.value is not None]
+
+
+def _principles(report: PairReport) -> Iterator[str]:
+    yield "\n### Principles\n"
+    rows = [
+        (each.principle_id, *_row("", each.decided)[1:3], *_row("", each.accuracy)[1:], _number(each.confidence))
+        for each in report.principles
+    ]
+    yield from _table(("principle", "decides", "95 % interval", "accuracy", "95 % interval", "n", "confidence"), rows)
+    never = report.never_deciding
+    yield f"\nNever deciding: {', '.join(never) if never else 'none'}."
+    judged = sorted((each for each in report.agreement if each.same.n), key=lambda each: each.same.value or 0)
+    if not judged:
+        return
+    shown = judged if len(judged) <= 2 * CLOSEST else [*judged[:CLOSEST], *judged[-CLOSEST:]]
+    yield "\n### Agreement between principles, lowest and highest\n"
+    rows = [(each.first, each.second, *_row("", each.same)[1:], _number(each.kappa)) for each in shown]
+    yield from _table(("principle", "principle", "same preference", "95 % interval", "n", "kappa"), rows)
+
+
+def _classes(report: QuestionReport) -> Iterator[str]:
+    if not report.classes:
+        return
+    yield "\n### Classes\n"
+    rows = [
+        (_plain(each.meaning), *_row("", each.recall)[1:], *_row("", each.precision)[1:3]) for each in report.classes
+    ]
+    yield from _table(("class", "found", "95 % interval", "n", "right where chosen", "95 % interval"), rows)
+
+
+def _row(name: str, found: Estimate) -> tuple[str, ...]:
+    interval = "" if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}"
+    return (name, _number(found.value), interval, f"{found.n:,}")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(heading) + " |"
+    yield "|" + "---|" * len(heading)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text of a user's in a line of Markdown: no markup, no line break, no table cell of its own."""
+    one_line = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>()#+|!" else letter for letter in one_line)
