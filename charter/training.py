@@ -167,7 +167,14 @@ def _prepared(task: Any, settings: TrainingSettings, folder: Folder, reporter: R
     from trainers.launch import Prepared
 
     if not folder.exists(PREPARED):
-        folder.write_json(PREPARED, asdict(task.prepare(settings, folder, reporter.say)))
+        try:
+            prepared = task.prepare(settings, folder, reporter.say)
+        except BadInput:
+            if not folder.exists("answers"):  # nothing was made: the folder is free for the next try
+                for name in (SETTINGS, "manifest.json", "data"):
+                    folder.delete(name)
+            raise
+        folder.write_json(PREPARED, asdict(prepared))
     return Prepared(**folder.read_json(PREPARED))
 
 
@@ -180,7 +187,7 @@ def _rows_line(prepared: Prepared) -> str:
 
 def resume_hint(folder: Folder) -> None:
     """Tells how to go on, on standard error."""
-    print(f"the last checkpoint is in {folder.location}; go on with the same command and --resume", file=sys.stderr)
+    print(f"what is done is in {folder.location}; go on with the same command and --resume", file=sys.stderr)
 
 
 def read_settings(kind: str, path: str | None, typed: Mapping[str, str]) -> TrainingSettings:

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
+from constitution.faults import BadInput, CharterError, Fault
+from engine.backends.folder import safetensors_header
 from trainers.loading import computation_dtype, load_weights
 from trainers.settings import TrainingSettings
 
@@ -51,8 +53,12 @@ class Outcome:
     """What was measured, by name: losses, accuracies, shares."""
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(CharterError):
     """The loss or a gradient is no number."""
+
+
+class OutOfMemory(CharterError):
+    """A step does not fit the memory."""
 
 
 def training_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any]:
@@ -119,6 +125,21 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
 
 
+def _check_checkpoint(checkpoint: Path) -> None:
+    """Raises BadInput where a checkpoint that was whole has been damaged since."""
+    weights = list(checkpoint.glob("*.safetensors"))
+    missing = [name for name in ("trainer_state.json", "optimizer.pt") if not (checkpoint / name).is_file()]
+    message = f"it lacks {', '.join(missing)}" if missing else "" if weights else "it holds no weights"
+    for file in weights:
+        try:
+            safetensors_header(file)
+        except (ValueError, OSError) as error:
+            message = f"{file.name} is damaged: {error}"
+    if message:
+        hint = "delete this checkpoint's folder to go on from the one before it"
+        raise BadInput(Fault(message, file=str(checkpoint), hint=hint))
+
+
 class _Marker(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint when every worker has written its part."""
 
@@ -153,7 +174,10 @@ class _Metrics(TrainerCallback):  # type: ignore[misc]
         for name in ("loss", "grad_norm"):
             value = float((logs or {}).get(name, 0.0))
             if not math.isfinite(value):
-                raise NotFinite(f"{name} is {value} at step {state.global_step}")
+                raise NotFinite(
+                    f"the {name} is {value} at step {state.global_step}; the learning rate may be too high, or a row "
+                    f"broken. The checkpoints before it stay; start anew in another folder with other settings"
+                )
 
 
 def _step_of(line: str) -> int:
@@ -203,18 +227,24 @@ def fit(trainer: Any, settings: TrainingSettings, folder: Path) -> Outcome:
     """Trains to the end, from the last whole checkpoint where there is one, and saves the model.
 
     Raises KeyboardInterrupt after Ctrl-C or SIGTERM, with a checkpoint of the last step on disk, and NotFinite where
-    the loss is no number.
+    the loss is no number; BadInput where the checkpoint is damaged, and OutOfMemory.
     """
     from transformers import PrinterCallback
 
     checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint)
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     interrupted = _Interrupted()
     trainer.remove_callback(PrinterCallback)
     for callback in (_Marker(), _Metrics(folder / METRICS, resumed_at), interrupted):
         trainer.add_callback(callback)
     with interrupted.listening():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except torch.OutOfMemoryError as error:
+            hint = "lower optimization.micro_batch_size or max_length, or turn on gradient_checkpointing or lora"
+            raise OutOfMemory(f"a step does not fit the GPU's memory: {error}; {hint}") from None
     if interrupted.asked:
         raise KeyboardInterrupt
     _save(trainer, settings, folder)

@@ -13,17 +13,23 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from types import FrameType
+from typing import Any, NoReturn, Protocol, cast
 
 from constitution.faults import BadInput, CharterError, Fault
 from engine.storage import Folder
-from trainers.fitting import NotFinite, Outcome, micro_batches
+from trainers.fitting import Outcome, micro_batches
 from trainers.settings import LaunchSettings, TrainingSettings
 
 OUTCOME = "outcome.json"
+RAY_STATE = ".ray"
 
 
 class TrainingFailed(CharterError):
@@ -126,16 +132,40 @@ def _on_ray(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
                 num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": how.cpus, "GPU": gpus}
             ),
             run_config=RunConfig(
-                name="ray",
+                name=RAY_STATE,
                 storage_path=str(folder.absolute()),
                 failure_config=FailureConfig(max_failures=how.restarts),
             ),
         )
         try:
-            trainer.fit()
+            with _interruptible():
+                trainer.fit()
         except TrainingFailedError as error:
             raise _cause(error) from None
+        finally:
+            shutil.rmtree(folder / RAY_STATE, ignore_errors=True)  # of this start alone: checkpoints are elsewhere
     return Outcome(**json.loads((folder / f"{OUTCOME}.rank0").read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the training as an interruption: Ray Train would end the process with status 0."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _worker(config: Mapping[str, Any]) -> None:
@@ -155,7 +185,7 @@ def _cause(error: Any) -> BaseException:
     """What a worker raised, where that is a user's business; otherwise that the training failed, and why."""
     for failure in getattr(error, "worker_failures", {}).values():
         for inner in _chain(failure):
-            if isinstance(inner, CharterError | NotFinite):
+            if isinstance(inner, CharterError):
                 return inner
     last = str(error).strip().splitlines()[-1]
     return TrainingFailed(f"the workers stopped: {last}; what they printed is in logs/")
