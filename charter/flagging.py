@@ -14,6 +14,8 @@ from engine.pairs import COMPARE_STAGE, is_pair_folder, is_run_folder, read_pair
 from engine.records import Comparison
 from engine.settings import FlagSettings
 from engine.storage import Folder, StageStore
+from evaluation.refusals import detect_refusal
+from prompts.messages import Message
 
 
 def flags_of(
@@ -33,8 +35,16 @@ def flags_of(
     stored = read_flags(where, settings) if keeps and not fresh and scores is None else None
     if stored is not None:
         return stored
-    found = flag_pairs(lambda: read_pairs(where.location, split=split), settings, Evidence(scores=scores or {}))
+    evidence = Evidence(refuses=refuses, scores=scores or {})
+    found = flag_pairs(lambda: read_pairs(where.location, split=split), settings, evidence)
     return write_flags(where, found, settings) if keeps else list(found)
+
+
+def refuses(prompt: tuple[Message, ...], answer: str) -> bool | None:
+    """Whether an answer refuses in full; None where that cannot be read, as in other languages than English."""
+    asked = next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
+    refusal = detect_refusal(asked, answer)
+    return None if refusal is None else refusal.extent == "full"
 
 
 def _has_ended(run: Folder) -> bool:

@@ -68,10 +68,10 @@ class PairFlags:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What others know. `refuses` takes a prompt and a completion; `scores` are a preference model's score of chosen
+    """What others know. `refuses` takes a prompt and a completion, and is None where it cannot tell; `scores` are a preference model's score of chosen
     minus that of rejected, by pair, in logits, from a model that was not trained on the pair."""
 
-    refuses: Callable[[tuple[Message, ...], str], bool] | None = None
+    refuses: Callable[[tuple[Message, ...], str], bool | None] | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -137,6 +137,9 @@ class _Case:
     def answers(self) -> tuple[tuple[str, str], tuple[str, str]]:
         return ("chosen", text_of(self.pair.chosen)), ("rejected", text_of(self.pair.rejected))
 
+    def refuses(self, text: str) -> bool | None:
+        return None if self.evidence.refuses is None else self.evidence.refuses(self.pair.prompt, text)
+
 
 Finding = str | None
 
@@ -157,19 +160,19 @@ def _both_bad(case: _Case) -> Finding:
 
 
 def _both_refuse(case: _Case) -> Finding:
-    refuses = case.evidence.refuses
-    if refuses is None:
-        return None
-    return MEANINGS["both_refuse"] if all(refuses(case.pair.prompt, text) for _, text in case.answers) else ""
+    found = [case.refuses(text) for _, text in case.answers]
+    if False in found:
+        return ""
+    return None if None in found else MEANINGS["both_refuse"]
 
 
 def _refuses_benign(case: _Case) -> Finding:
-    refuses = case.evidence.refuses
-    if refuses is None or not case.pair.category:
+    if not case.pair.category:
         return None
     if case.pair.category != "benign":
         return ""
-    return MEANINGS["refuses_benign"] if refuses(case.pair.prompt, text_of(case.pair.chosen)) else ""
+    found = case.refuses(text_of(case.pair.chosen))
+    return None if found is None else MEANINGS["refuses_benign"] if found else ""
 
 
 def _order_flip(case: _Case) -> Finding:
