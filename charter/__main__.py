@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("charter.commands.look:validate", "Check a recipe and everything it names, without a model."),
     "preview": ("charter.commands.look:preview", "Run a few prompts and show every message and verdict."),
     "pairs": ("charter.commands.pairs:pairs", "Say what preference pairs are like, and what may be wrong with them."),
+    "show": ("charter.commands.show:show", "Show one pair: answers, flags, votes, and what was sent."),
     "filter": ("charter.commands.pairs:filter_pairs", "Keep the pairs that are good enough, on the record."),
     "import": ("charter.commands.pairs:import_pairs", "Read somebody else's preference data."),
     "failures": ("charter.commands.look:failures", "List the rows that a run set aside, with their errors."),

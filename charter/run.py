@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from charter.card import card
@@ -32,6 +33,7 @@ from charter.flagging import flags_of
 from charter.recipe import Recipe, check_recipe, differences, frozen
 from charter.reuse import reuse_of
 from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
+from constitution.loading import load_constitution_text
 from constitution.yaml_files import load_yaml_text
 from engine.backends.opening import open_tokenizer
 from engine.cost import stage_cost, wall_seconds
@@ -47,8 +49,10 @@ from engine.progress import EventLog, Reporter
 from engine.records import SCHEMA_VERSION, Comparison, Prompt, RevisedRow
 from engine.settings import CompareSettings, ReviseSettings
 from engine.storage import Folder, StageStore, write_sealed
+from prompts.examples import FewShots
 from prompts.messages import Message
 from prompts.rendering import PromptSet
+from prompts.template_files import Source
 
 PROMPTS_PER_PART = 5_000
 SET_ASIDE_STATUS = 3
@@ -146,8 +150,7 @@ def _check_folder(recipe: Recipe, constitution: Constitution, prompts: PromptSet
     if not resume:
         hint = "go on with --resume, or name another folder with --output"
         raise BadInput(Fault("there is a run in it already", where=where, hint=hint))
-    old = load_yaml_text(folder.read("recipe.yaml").decode(), Recipe, f"{folder.location}/recipe.yaml")
-    changes = differences(old, recipe)
+    changes = differences(frozen_recipe(folder), recipe)
     manifest = folder.read_json("manifest.json")
     if manifest["constitution"]["hash"] != constitution.hash:
         changes.append(
@@ -236,6 +239,27 @@ def freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, comma
         },
     )
     folder.write("recipe.yaml", frozen(recipe).encode())  # last: its presence makes this a run folder
+
+
+def frozen_prompts(folder: Folder) -> PromptSet:
+    """The templates and few-shots that a run sent, as `freeze` wrote them. Raises BadInput or StorageError."""
+    templates = folder.child("templates")
+    sources = {
+        name.removesuffix(".jinja"): Source(templates.path(name), templates.read(name).decode())
+        for name in templates.names(suffix=".jinja")
+    }
+    shots = TypeAdapter(FewShots).validate_python(templates.read_json("few_shots.json"))
+    return PromptSet(sources, shots, frozen_recipe(folder).asking.layout)
+
+
+def frozen_recipe(folder: Folder) -> Recipe:
+    """The recipe that a run was started with. Raises BadInput where its form is another version's."""
+    return load_yaml_text(folder.read("recipe.yaml").decode(), Recipe, f"{folder.location}/recipe.yaml")
+
+
+def frozen_constitution(folder: Folder) -> Constitution:
+    """The constitution of a run."""
+    return load_constitution_text(folder.read("constitution.yaml").decode(), f"{folder.location}/constitution.yaml")
 
 
 def versions() -> dict[str, str]:

@@ -66,9 +66,10 @@ def show_trial(row: TrialRow, shown: Shown | None = None, console: Console | Non
             _show_comparison(made, console)
 
 
-def _shortened(text: str, shown: Shown | None) -> str:
+def shortened(text: str, *, full: bool) -> str:
+    """The text, safe for a terminal; without its middle where it is long, unless `full`."""
     half = MOST_LETTERS // 2
-    if shown is None or len(text) <= MOST_LETTERS:
+    if full or len(text) <= MOST_LETTERS:
         return printable(text)
     left_out = len(text) - 2 * half
     return f"{printable(text[:half])} [{left_out:,} characters not shown; --full shows them] {printable(text[-half:])}"
@@ -81,7 +82,7 @@ def _show_exchange(exchange: Exchange, number: int, place: str, shown: Shown | N
         sent.append(f"[the first {folded} messages are those of {where}]\n", style="italic")
     for message in exchange.messages[folded:]:
         sent.append(f"{message['role']}: ", style="bold")
-        sent.append(_shortened(message["content"], shown) + "\n")
+        sent.append(shortened(message["content"], full=shown is None) + "\n")
     console.print(Panel(sent, title=f"sent {number}", title_align="left", style="dim"))
     answer = exchange.answer
     if isinstance(answer, Completion):

@@ -45,14 +45,17 @@ def check_known(decisions: Mapping[str, Decision], known: Container[str], path: 
 
 
 def relabelled(pair: Pair) -> Pair:
-    """The pair with its label turned round, by a person: `probability` and `margin` were those of the old label."""
+    """The pair with its label turned round, by a person: how sure and how strong the old label was goes with it."""
     return replace(
         pair,
         chosen=pair.rejected,
         rejected=pair.chosen,
         probability=None,
         margin=None,
+        grade="",
         status="given",
         votes=tuple(vote.swap() for vote in pair.votes),
         finish_reasons=tuple(reversed(pair.finish_reasons)),
+        chosen_bad=pair.rejected_bad,
+        rejected_bad=pair.chosen_bad,
     )

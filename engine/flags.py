@@ -68,8 +68,9 @@ class PairFlags:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What others know. `refuses` takes a prompt and a completion, and is None where it cannot tell; `scores` are a preference model's score of chosen
-    minus that of rejected, by pair, in logits, from a model that was not trained on the pair."""
+    """What others know. `refuses` takes a prompt and a completion, and is None where it cannot tell. `scores` are a
+    preference model's score of chosen minus that of rejected, by pair, in logits, from a model that was not trained on
+    the pair."""
 
     refuses: Callable[[tuple[Message, ...], str], bool | None] | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -154,9 +155,11 @@ def _undecided(case: _Case) -> Finding:
 
 
 def _both_bad(case: _Case) -> Finding:
-    if case.pair.both_bad is None:
-        return None
-    return MEANINGS["both_bad"] if case.pair.both_bad else ""
+    pair = case.pair
+    both_bad = pair.both_bad
+    if both_bad is None and pair.chosen_bad is not None and pair.rejected_bad is not None:
+        both_bad = min(pair.chosen_bad, pair.rejected_bad) > 0.5
+    return None if both_bad is None else MEANINGS["both_bad"] if both_bad else ""
 
 
 def _both_refuse(case: _Case) -> Finding:

@@ -89,10 +89,15 @@ def text_of(messages: Iterable[Message]) -> str:
     return "\n\n".join(message["content"] for message in messages)
 
 
+def chosen_as_a(row: Comparison) -> Comparison:
+    """The comparison with the better answer as a; as it is where nothing was decided."""
+    worse = row.status == "decided" and row.probability_a is not None and row.probability_a <= 0.5
+    return row.swap() if worse else row
+
+
 def pair_of_comparison(row: Comparison) -> Pair:
     """The pair behind a row of the compare stage, the better answer as `chosen`."""
-    if row.status == "decided" and row.probability_a is not None and row.probability_a <= 0.5:
-        row = row.swap()
+    row = chosen_as_a(row)
     answers = (row.response_a, row.response_b)
     chosen, rejected = ((Message(role="assistant", content=answer.text),) for answer in answers)
     return Pair(
@@ -131,15 +136,22 @@ def read_pairs(
 
 def with_unique_ids(pairs: Iterable[Pair]) -> Iterator[Pair]:
     """The pairs, with `-2`, `-3`, … behind an id that an earlier one has."""
+    first, second = itertools.tee(pairs)
+    for pair, name in zip(first, unique_names(each.pair_id for each in second), strict=True):
+        yield pair if name == pair.pair_id else replace(pair, pair_id=name)
+
+
+def unique_names(names: Iterable[str]) -> Iterator[str]:
+    """The names, with `-2`, `-3`, … behind one that came before."""
     times: Counter[str] = Counter()
     taken = set[str]()
-    for pair in pairs:
-        name = pair.pair_id
-        while name in taken:
-            times[pair.pair_id] += 1
-            name = f"{pair.pair_id}-{times[pair.pair_id] + 1}"
-        taken.add(name)
-        yield pair if name == pair.pair_id else replace(pair, pair_id=name)
+    for name in names:
+        free = name
+        while free in taken:
+            times[name] += 1
+            free = f"{name}-{times[name] + 1}"
+        taken.add(free)
+        yield free
 
 
 def _pairs(where: str, split: str | None, on_fault: Callable[[Fault], None] | None) -> Iterator[Pair]:
@@ -179,6 +191,18 @@ def _compared(run: Folder) -> Iterator[Pair]:
     if not found:
         hint = "a run makes pairs where its recipe has a 'compare:' section"
         raise BadInput(Fault("this run has no pairs", where=f"run folder {run.location}", hint=hint))
+
+
+def find_comparison(run: Folder, pair_id: str) -> Comparison | None:
+    """The row behind one of a run's pairs. Reads no other row's votes."""
+    store = StageStore(run, COMPARE_STAGE, Comparison)
+    names = (name for table in store.tables(["pair_id"]) for name in table["pair_id"].to_pylist())
+    place = next((number for number, name in enumerate(unique_names(names)) if name == pair_id), None)
+    for table in store.tables() if place is not None else ():
+        if place < table.num_rows:
+            return from_row(Comparison, table.slice(place, 1).to_pylist()[0])
+        place -= table.num_rows
+    return None
 
 
 def read_comparisons(run: Folder) -> Iterator[Comparison]:
