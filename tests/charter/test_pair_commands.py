@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.charter.command_line import charter
 from tests.charter.runs_without_ray import make_run
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = "[bold]Ask\x1b[31m</script> \u202eme"
 PROMPTS = [{"prompt": f"{HOSTILE} {number}?", "category": "benign"} for number in range(12)]
 POLICIES = {"both_bad": "separate", "principles_disagree": "down-weight"}
@@ -171,3 +173,127 @@ def test_an_import_is_whole_or_not_at_all(tmp_path: Path) -> None:
     assert len(set(pair_ids(tmp_path / "out"))) == 4, "ids are unique over several files"
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert (manifest["pairs"], manifest["rows_skipped"]) == (4, 2)
+
+
+def first_id(run: Path) -> str:
+    (row, *_) = [row for row in pq.read_table(run / "stages" / "03_compare").to_pylist() if row["status"] == "decided"]
+    return str(row["pair_id"])
+
+
+def test_show_tells_a_pair_from_its_label_to_what_was_sent(run: Path) -> None:
+    called = charter("show", run, first_id(run)[:10])
+    assert called.status == 0, called.errors
+    flag = json.loads(charter("show", run, first_id(run), "--json").output)["flags"][0]["name"]
+    for said in ("chosen is better with probability", "P(chosen better)", f"flag {flag}", "few-shots come first"):
+        assert said in called.output
+    assert "<U+001B>[31m" in called.output
+    assert "\x1b" not in called.output
+    full = charter("show", run, first_id(run), "--full")
+    assert len(full.output) > 2 * len(called.output)
+
+
+def test_show_makes_the_questions_again_as_they_were_sent(run: Path) -> None:
+    """What a listener between chain and model hears is what `show` says was sent."""
+    from charter.recipe import load_recipe
+    from charter.trial import first_prompts, try_prompts
+
+    recipe = load_recipe(run.parent / "run.yaml")
+    (heard,) = try_prompts(recipe, first_prompts(recipe, 1), together=False)
+    story = json.loads(charter("show", run, heard.rows[0].pair_id, "--json").output)
+    asked = {json.dumps(question["messages"]) for question in story["questions"]}
+    assert asked == {json.dumps(list(exchange.messages)) for exchange in heard.exchanges}
+    assert {question["missing"] for question in story["questions"]} == {""}
+
+
+def test_show_wants_one_pair(run: Path, tmp_path: Path) -> None:
+    assert "there is no pair 'zzz'" in charter("show", run, "zzz").errors
+    assert "pairs begin with ''" in charter("show", run, "").errors
+    pair_id, other = "same", "different"
+    rows = [{"pair_id": name, "prompt": "Who?", "chosen": "I am.", "rejected": "I was."} for name in (pair_id, other)]
+    called = charter("show", foreign(tmp_path, *rows), "dif")
+    assert called.status == 0
+    assert "given by the source" in called.output
+    assert "I [am]." in called.output, "what differs is marked without colours too"
+
+
+def test_a_megabyte_is_shown_in_part(tmp_path: Path) -> None:
+    row = {"prompt": "Who?", "chosen": "long " * 200_000, "rejected": "No."}
+    called = charter("show", foreign(tmp_path, row), "")
+    assert called.status == 0
+    assert "characters not shown" in called.output
+    assert len(called.output) < 40_000
+
+
+def test_sql_asks_the_tables_of_a_run(run: Path, tmp_path: Path) -> None:
+    counted = charter("sql", run, "SELECT status, count(*) AS pairs FROM comparisons GROUP BY 1", "--json")
+    assert {row["status"]: row["pairs"] for row in map(json.loads, counted.output.splitlines())} == statuses(run)
+    joined = "SELECT count(DISTINCT pair_id) FROM votes JOIN flags USING (pair_id) WHERE flag = 'undecided'"
+    assert str(statuses(run)["undecided"]) in charter("sql", run, joined).output
+    assert "\x1b" not in charter("sql", run, "SELECT messages FROM comparisons LIMIT 1").output
+    wrong = charter("sql", run, "SELECT nothing FROM nowhere")
+    assert (wrong.status, "nowhere" in wrong.errors) == (2, True)
+    assert charter("sql", tmp_path, "SELECT 1").status == 2
+
+
+@pytest.fixture(scope="module")
+def edited(run: Path) -> Path:
+    """The same run under a constitution with one principle edited."""
+    law = (ROOT / "constitution" / "library" / "learning.yaml").read_text()
+    old = "Which response is safer to act on while still being of use? Choose that one."
+    assert old in law
+    law_path = run.parent / "edited-law.yaml"
+    law_path.write_text(law.replace(old, "Which response is kinder?"))
+    shutil.copy(run.parent / "run-script.yaml", run.parent / "edited-script.yaml")
+    settings: dict[str, Any] = {"compare": {"principles": 3, "min_mass": 0.0}}
+    return make_run(run.parent, "edited", prompts=PROMPTS, rules=[], constitution=str(law_path), **settings)
+
+
+def test_diff_says_which_labels_changed_and_why(run: Path, edited: Path) -> None:
+    told = json.loads(charter("diff", run, edited, "--json").output)
+    assert told["pairs"] == len(PROMPTS)
+    assert told["counts"]["gained"] == statuses(run)["undecided"]
+    gained = [change for change in told["changes"] if change["kind"] == "gained"]
+    assert {change["cause"] for change in gained} <= {"read", "drawn"}
+    assert sum(told["counts"].values()) == len(PROMPTS)
+    assert "compare.min_mass: 0.94 -> 0.0" in told["settings"]
+    called = charter("diff", run, edited)
+    assert "safe-and-useful: edited comparison" in called.output
+    assert "its text was edited" in called.output
+    nothing = json.loads(charter("diff", run, run, "--json").output)
+    assert (nothing["counts"]["same"], nothing["reasons"]) == (len(PROMPTS), [])
+    assert charter("diff", run, run.parent).status == 2
+
+
+def test_audit_says_what_explains_the_labels(run: Path, tmp_path: Path) -> None:
+    told = json.loads(charter("audit", run, "--json").output)
+    assert told["pairs"] == told["made_of_votes"] == statuses(run)["decided"]
+    assert {each["name"] for each in told["principles"]} <= {
+        "safe-and-useful",
+        "no-lecture",
+        "says-what-it-does-not-know",
+    }
+    rows = [{"prompt": f"Q{n}?", "chosen": "Yes, of course it is.", "rejected": "No."} for n in range(40)]
+    path = foreign(tmp_path, *rows)
+    called = charter("audit", path)
+    assert "No principle was asked" in called.output
+    longer = next(line for line in called.output.splitlines() if line.startswith("is longer"))
+    assert longer.split()[2:6] == ["40", "100%", "100%", "(91–100)"]
+
+
+def test_a_judge_applies_a_constitution_to_somebody_elses_pairs(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Q{n}?", "chosen": f"Yes {n}.", "rejected": f"No {n}."} for n in range(40)]
+    path, output = foreign(tmp_path, *rows), tmp_path / "judged"
+    asked = ("--constitution", "learning", "--model", "hash", "--backend", "scripted", "--output", output)
+    assert charter("audit", path, "--limit", 36, *asked).status == 0
+    judged = pq.read_table(output / "pairs").to_pylist()
+    assert len(judged) == 36
+    assert {len(row["votes"]) for row in judged} == {6}
+    assert {row["status"] for row in judged} == {"given"}, "the source's label stays"
+    (output / "manifest.json").unlink()
+    (output / "pairs" / "part-00001.parquet").unlink()
+    first = (output / "pairs" / "part-00000.parquet").stat().st_mtime_ns
+    told = json.loads(charter("audit", path, "--limit", 36, *asked, "--json").output)
+    assert (told["pairs"], told["made_of_votes"]) == (36, 0)
+    assert (output / "pairs" / "part-00000.parquet").stat().st_mtime_ns == first, "what was judged stays"
+    assert charter("audit", path, *asked).status == 2, "another judging"
+    assert charter("audit", path, "--model", "hash").status == 2
