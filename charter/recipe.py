@@ -128,7 +128,7 @@ class Recipe(Settings):
 
 def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
     """The recipe of a file after `--set` overrides. Raises BadInput with every fault of its form."""
-    return _validated(read_document(path, overrides))
+    return recipe_of(read_document(path, overrides))
 
 
 def recipe_from(described: Mapping[str, object], overrides: Mapping[str, str]) -> Recipe:
@@ -136,10 +136,11 @@ def recipe_from(described: Mapping[str, object], overrides: Mapping[str, str]) -
     document = Document("", data=dict(described))
     for key, typed in overrides.items():
         document.override(key, typed)
-    return _validated(document)
+    return recipe_of(document)
 
 
-def _validated(document: Document) -> Recipe:
+def recipe_of(document: Document) -> Recipe:
+    """The recipe that a document describes. Raises BadInput."""
     recipe = document.validate(Recipe)
     faults = list(_reference_faults(recipe, document))
     if faults:

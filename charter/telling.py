@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charter.estimate import Estimate, Range
+from charter.loop import KINDS, Loop, Made, Step
 from charter.recipe import Recipe
 from charter.reuse import reused_lines
 from charter.run import Outcome, stage_store
@@ -56,6 +57,26 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
         for line in itertools.islice(rows, FAILURES_TOLD):
             console.print(line, highlight=False, markup=False)
         console.print(f"List them: charter failures {outcome.folder.location}", highlight=False)
+
+
+def tell_steps(loop: Loop, steps: Sequence[Step], console: Console | None = None) -> None:
+    """What a loop would make, and of what."""
+    table = Table("step", "command", "uses", title=f"{loop.name}: {len(steps)} steps", title_justify="left")
+    for step in steps:
+        table.add_row(step.name, KINDS[step.kind].command, ", ".join(step.uses) or "-")
+    (console or Console()).print(table)
+
+
+def tell_loop(made: Made, console: Console | None = None) -> None:
+    """Where everything that a loop made is."""
+    console = console or Console()
+    title = Text(f"Run folder {made.folder.location}")
+    table = Table("step", "command", "what it made", title=title, title_justify="left")
+    for step in made.steps:
+        table.add_row(step.name, KINDS[step.kind].command, KINDS[step.kind].product(step.folder))
+    console.print(table)
+    for name in made.set_aside:
+        console.print(f"step {name} set rows aside: charter failures {made.folder.path(f'steps/{name}')}")
 
 
 def failure_lines(folder: Folder, stage: str) -> Iterator[str]:

@@ -9,11 +9,12 @@ here; `validation.py` words what pydantic finds.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
@@ -25,6 +26,7 @@ from constitution.faults import BadInput, Fault, did_you_mean
 from constitution.validation import Location, describe, model_faults, path_text
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+Place = TypeVar("Place")
 
 MOST_NODES = 200_000
 """Aliases let a short file stand for a huge one; a file that unfolds to more values than this is refused."""
@@ -97,6 +99,24 @@ class Document:
             message, hint = f"{place} holds {describe(holder)}, so nothing can be set inside it", ""
         self.faults.append(Fault(message, where=f"--set {key}", hint=hint))
         return None
+
+    def part(self, location: Location) -> Document:
+        """The values at a location as a document of their own: faults still name the place in the whole file."""
+        data: Any = self.data
+        for step in location:
+            data = data[step]
+        length = len(location)
+
+        def inside(places: Mapping[Location, Place]) -> dict[Location, Place]:
+            return {where[length:]: place for where, place in places.items() if where[:length] == location}
+
+        return Document(
+            self.name,
+            copy.deepcopy(data),
+            inside(self.positions),
+            inside(self.key_positions),
+            inside(self.overridden),
+        )
 
     def validate(self, model: type[ModelT]) -> ModelT:
         """The model these values make. Raises BadInput with every fault, in the order of the file."""

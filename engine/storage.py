@@ -145,6 +145,11 @@ class Folder:
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(f"{self.path(name)}: cannot be read as Parquet: {error}") from error
 
+    def move(self, name: str, to: str) -> None:
+        """Gives a file or a folder another name in this folder."""
+        self.filesystem.create_dir(posixpath.dirname(self.path(to)), recursive=True)
+        self.filesystem.move(self.path(name), self.path(to))
+
     def delete(self, name: str) -> None:
         """Removes a file or a folder, if it is there."""
         kind = self.filesystem.get_file_info(self.path(name)).type

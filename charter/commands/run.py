@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from charter.commands.options import RUNNING, overrides
 
+if TYPE_CHECKING:
+    from constitution.yaml_files import Document
+
 
 @click.command()
 @click.argument("recipe", type=click.Path())
 @RUNNING
+@click.option("--again", is_flag=True, help="Steps only: make those that changed, and what follows from them, again.")
 def run(
     recipe: str,
     limit: int | None,
@@ -23,15 +28,55 @@ def run(
     retry_failed: bool,
     dry_run: bool,
     pilot: int,
+    again: bool,
 ) -> int:
-    """Run RECIPE: prompts and a constitution in, training data out.
+    """Run RECIPE: prompts and a constitution in, training data out; or every step of a loop, models included.
 
     Everything lands in one run folder. A run that was stopped, by Ctrl-C or by a crash, goes on with --resume.
     """
-    from charter.recipe import load_recipe
+    from charter.loop import is_loop
+    from charter.recipe import recipe_of
+    from constitution.faults import BadInput, Fault
+    from constitution.yaml_files import read_document
 
-    loaded = load_recipe(recipe, overrides(settings, limit=limit, output=output))
-    return carry_out(loaded, resume=resume, retry_failed=retry_failed, dry_run=dry_run, pilot=pilot)
+    document = read_document(recipe, overrides(settings, limit=limit, output=output))
+    if is_loop(document):
+        if limit is not None or retry_failed:
+            hint = "set it for a step: --set steps.NAME.run.limit=…"
+            raise BadInput(Fault("a file of steps takes neither --limit nor --retry-failed", where=recipe, hint=hint))
+        return _carry_out_loop(document, resume=resume, again=again, dry_run=dry_run)
+    if again:
+        raise BadInput(Fault("--again is for files of steps", where=recipe, hint="name another --output"))
+    return carry_out(recipe_of(document), resume=resume, retry_failed=retry_failed, dry_run=dry_run, pilot=pilot)
+
+
+def _carry_out_loop(document: Document, *, resume: bool, again: bool, dry_run: bool) -> int:
+    """Makes or lists the steps of a loop, and returns the exit status."""
+    from charter.loop import check_loop, loop_of, make_loop, steps_of
+    from charter.run import INTERRUPTED_STATUS, resume_hint
+    from charter.telling import tell_loop, tell_steps
+    from constitution.faults import BadInput, CharterError
+
+    loop = loop_of(document)
+    steps = steps_of(loop, document)
+    if dry_run:
+        check_loop(loop, steps)
+        tell_steps(loop, steps)
+        return 0
+    try:
+        made = make_loop(loop, steps, resume=resume, again=again, command=shlex.join(sys.argv))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        resume_hint(loop.folder)
+        return INTERRUPTED_STATUS
+    except BadInput:
+        raise
+    except CharterError as error:
+        print(f"error: the loop stopped: {error}", file=sys.stderr)
+        resume_hint(loop.folder)
+        return 1
+    tell_loop(made)
+    return made.exit_status
 
 
 def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool, pilot: int) -> int:

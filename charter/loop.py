@@ -1,0 +1,329 @@
+"""The whole loop, or any part of it, in one file: steps that feed each other.
+
+    steps:
+      revisions: {run: {prompts: …, revise: …}}                   step:revisions ─► runs/<name>/steps/revisions
+      sl_cai:    {sft: {model: …, revisions: {run: step:revisions}}}     step:sl_cai ─► …/steps/sl_cai/model
+      labels:    {run: {models: {policy: {model: step:sl_cai}}, compare: …}}
+
+A step holds exactly what the command of its kind takes (`charter run`, `charter train sft`, …), so it can be cut out
+and run alone. `step:NAME` anywhere in it stands for what an earlier step made: the run folder of a `run`, the model of
+a training. Steps are made in the order of the file; one that is done is kept, one that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field
+
+from charter import run, training
+from charter.recipe import Recipe, check_output, check_recipe, frozen, recipe_of
+from constitution import BadInput, Fault, content_hash, load_constitution
+from constitution.faults import did_you_mean
+from constitution.yaml_files import Document
+from engine.inputs import check_prompts
+from engine.progress import EventLog, Reporter
+from engine.settings import Settings
+from engine.storage import Folder
+
+REFERENCE = "step:"
+LOOP = "loop.json"
+REPLACED = "replaced"
+"""Where steps are moved that are made again: nothing that was made is deleted."""
+
+
+class Loop(Settings):
+    """Steps that feed each other, made one after another."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """What the loop is called; its folder is `runs/<name>` unless `output` says otherwise."""
+    seed: int = 0
+    """The seed of every step that names none."""
+    output: str | None = None
+    """The folder of the loop: a path."""
+    steps: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Name: {kind: what the command of that kind takes}."""
+
+    @property
+    def folder(self) -> Folder:
+        """Where everything lands."""
+        return Folder(self.output or f"runs/{self.name}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, ready to be made."""
+
+    name: str
+    kind: str
+    settings: Any
+    """A Recipe, or the settings of a training or an evaluation."""
+    uses: tuple[str, ...]
+    """The earlier steps that it names."""
+    key: str
+    """Hashes everything that decides what comes out of it, the steps that it uses included."""
+    folder: Folder
+
+
+def is_loop(document: Document) -> bool:
+    """Whether a file describes steps, and not one run."""
+    return isinstance(document.data, dict) and "steps" in document.data
+
+
+def loop_of(document: Document) -> Loop:
+    """The loop that a document describes. Raises BadInput."""
+    return document.validate(Loop)
+
+
+def steps_of(loop: Loop, document: Document) -> list[Step]:
+    """The steps in their order, each validated by the settings of its kind.
+
+    Raises BadInput with every fault of every step, at its place in the file.
+    """
+    faults: list[Fault] = []
+    steps: list[Step] = []
+    for name in loop.steps:
+        try:
+            steps.append(_step(loop, document, name, steps))
+        except BadInput as error:
+            faults += error.faults
+    if faults:
+        raise BadInput(faults)
+    return steps
+
+
+def _step(loop: Loop, document: Document, name: str, earlier: Sequence[Step]) -> Step:
+    where = ("steps", name)
+    kinds = list(loop.steps[name])
+    if len(kinds) != 1 or kinds[0] not in KINDS:
+        hint = (did_you_mean(kinds[0], KINDS) if kinds else "") or f"write one of {', '.join(KINDS)}"
+        raise BadInput(document.fault(where, f"a step is one of {', '.join(KINDS)}", hint))
+    (kind,) = kinds
+    part = document.part((*where, kind))
+    if not isinstance(part.data, dict):
+        raise BadInput(document.fault((*where, kind), f"it must hold what `{KINDS[kind].command}` takes"))
+    uses: list[str] = []
+    part.data = _resolved(part.data, {step.name: step for step in earlier}, uses, part, ())
+    folder = loop.folder.child(f"steps/{name}")
+    given = dict(part.data)
+    part.data = {"name": name, "seed": loop.seed, **part.data, "output": folder.location}
+    settings = KINDS[kind].read(part)
+    keys = [next(step.key for step in earlier if step.name == used) for used in uses]
+    key = content_hash([kind, loop.seed, given, keys, KINDS[kind].texts(settings)])
+    return Step(name, kind, settings, tuple(dict.fromkeys(uses)), key, folder)
+
+
+def _resolved(
+    value: Any, earlier: Mapping[str, Step], uses: list[str], document: Document, location: tuple[str | int, ...]
+) -> Any:
+    """The value with every `step:NAME` replaced by what that step makes. Notes the names in `uses`."""
+    if isinstance(value, dict):
+        return {key: _resolved(inner, earlier, uses, document, (*location, key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_resolved(inner, earlier, uses, document, (*location, at)) for at, inner in enumerate(value)]
+    if not isinstance(value, str) or not value.startswith(REFERENCE):
+        return value
+    name = value.removeprefix(REFERENCE)
+    if name not in earlier:
+        hint = did_you_mean(name, earlier) if earlier else "the first step has none before it"
+        raise BadInput(document.fault(location, f"there is no earlier step '{name}'", hint))
+    uses.append(name)
+    return KINDS[earlier[name].kind].product(earlier[name].folder)
+
+
+# Kinds of steps -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How steps of one kind are read, checked and made."""
+
+    command: str
+    read: Callable[[Document], Any]
+    texts: Callable[[Any], list[str]]
+    """Hashes of files that decide what comes out, beside the settings."""
+    check: Callable[[Any], None]
+    make: Callable[..., int]
+    """(settings, resume=…, command=…) ► exit status."""
+    product: Callable[[Folder], str]
+    """What a reference to the step stands for."""
+
+
+def _recipe_texts(recipe: Recipe) -> list[str]:
+    return [load_constitution(recipe.constitution).hash, *sorted(recipe.prompt_set().hashes.values())]
+
+
+def _check_run(recipe: Recipe) -> None:
+    check_recipe(recipe)
+    check_prompts(recipe.prompts)
+
+
+def _run(recipe: Recipe, *, resume: bool, command: str) -> int:
+    return run.execute(recipe, resume=resume, command=command).exit_status
+
+
+def _training(kind: str) -> Kind:
+    def check(settings: Any) -> None:
+        training.check_training(kind, settings)
+
+    def make(settings: Any, *, resume: bool, command: str) -> int:
+        training.execute_training(kind, settings, resume=resume, command=command)
+        return 0
+
+    def read(document: Document) -> Any:
+        return document.validate(training.settings_class(kind))
+
+    return Kind(
+        command=f"charter train {kind}",
+        read=read,
+        texts=lambda settings: [],
+        check=check,
+        make=make,
+        product=lambda folder: folder.path("model"),
+    )
+
+
+KINDS: dict[str, Kind] = {
+    "run": Kind(
+        command="charter run",
+        read=recipe_of,
+        texts=_recipe_texts,
+        check=_check_run,
+        make=_run,
+        product=lambda folder: folder.location,
+    ),
+    **{kind: _training(kind) for kind in training.TRAINERS},
+}
+
+# Making them ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a loop ended."""
+
+    folder: Folder
+    steps: tuple[Step, ...]
+    set_aside: tuple[str, ...]
+    """Steps that set rows aside."""
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 3 where rows were set aside."""
+        return run.SET_ASIDE_STATUS if self.set_aside else 0
+
+
+def check_loop(loop: Loop, steps: Sequence[Step]) -> None:
+    """Everything that can be wrong and be seen now. Steps that use others are checked again when those are made.
+
+    Raises BadInput with the faults of all steps.
+    """
+    faults: list[Fault] = []
+    for step in steps:
+        if all(_is_made(loop, next(other for other in steps if other.name == used)) for used in step.uses):
+            try:
+                KINDS[step.kind].check(step.settings)
+            except BadInput as error:
+                faults += [replace(fault, where=f"step {step.name}: {fault.where}") for fault in error.faults]
+    if faults:
+        raise BadInput(faults)
+    check_output(loop.folder)
+
+
+def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, command: str) -> Made:
+    """Makes the steps that are not made yet.
+
+    With `again`, steps that changed since they were made, and those that use them, are moved aside and made again.
+    Raises BadInput before anything is made; CharterError where a step stops and can be resumed.
+    """
+    check_loop(loop, steps)
+    changed = _changed(loop, steps)
+    _check_folder(loop, changed, resume=resume or again, again=again)
+    set_aside = []
+    with run.locked(loop.folder):
+        reporter = Reporter(EventLog(loop.folder))
+        _note(loop, steps, command, changed)
+        for number, step in enumerate(steps, start=1):
+            said = f"step {number} of {len(steps)}, {step.name}"
+            if _is_made(loop, step):
+                reporter.say(f"{said}: made before")
+                continue
+            reporter.say(f"{said}: {KINDS[step.kind].command}")
+            KINDS[step.kind].check(step.settings)
+            if KINDS[step.kind].make(step.settings, resume=step.folder.exists(), command=command) != 0:
+                set_aside.append(step.name)
+            _note_made(loop, step)
+    return Made(loop.folder, tuple(steps), tuple(set_aside))
+
+
+def _state(loop: Loop) -> dict[str, Any]:
+    found: dict[str, Any] = loop.folder.read_json(LOOP) if loop.folder.exists(LOOP) else {}
+    return found
+
+
+def _is_made(loop: Loop, step: Step) -> bool:
+    noted = next((each for each in _state(loop).get("steps", ()) if each["name"] == step.name), None)
+    return noted is not None and noted["key"] == step.key and noted["made"] is not None
+
+
+def _changed(loop: Loop, steps: Sequence[Step]) -> list[str]:
+    """The names of steps that were begun as something else than they are now."""
+    begun = {each["name"]: each["key"] for each in _state(loop).get("steps", ())}
+    return [step.name for step in steps if begun.get(step.name, step.key) != step.key and step.folder.exists()]
+
+
+def _check_folder(loop: Loop, changed: Sequence[str], *, resume: bool, again: bool) -> None:
+    where = f"folder {loop.folder.location}"
+    strangers = [name for name in loop.folder.names() if not name.startswith(".")]
+    if not loop.folder.exists(LOOP):
+        if strangers:
+            hint = "name an empty or new folder with --output"
+            raise BadInput(Fault(f"it holds {strangers[0]!r} and no loop", where=where, hint=hint))
+        return
+    if not resume:
+        hint = "go on with --resume, or name another folder with --output"
+        raise BadInput(Fault("there is a loop in it already", where=where, hint=hint))
+    if changed and not again:
+        message = f"these steps changed since they were made, or use one that did: {', '.join(changed)}"
+        hint = f"--again moves them to {REPLACED}/ and makes them again; --output begins another loop"
+        raise BadInput(Fault(message, where=where, hint=hint))
+
+
+def _note(loop: Loop, steps: Sequence[Step], command: str, changed: Sequence[str]) -> None:
+    """Writes down what is about to be made, and moves aside what is made again."""
+    state = _state(loop)
+    before = {each["name"]: each for each in state.get("steps", ())}
+    for name in changed:
+        loop.folder.move(f"steps/{name}", _free(loop.folder, f"{REPLACED}/{name}"))
+        del before[name]
+    noted = [
+        {
+            "name": step.name,
+            "kind": step.kind,
+            "folder": f"steps/{step.name}",
+            "uses": list(step.uses),
+            "key": step.key,
+            "made": before.get(step.name, {}).get("made"),
+        }
+        for step in steps
+    ]
+    begun = state.get("created") or datetime.now(UTC).isoformat(timespec="seconds")
+    loop.folder.write("loop.yaml", frozen(loop).encode())
+    loop.folder.write_json(LOOP, {"name": loop.name, "created": begun, "command": command, "steps": noted})
+
+
+def _free(folder: Folder, name: str) -> str:
+    """The name with the first number that is not taken."""
+    return next(f"{name}-{number}" for number in itertools.count(1) if not folder.exists(f"{name}-{number}"))
+
+
+def _note_made(loop: Loop, step: Step) -> None:
+    state = _state(loop)
+    for each in state["steps"]:
+        if each["name"] == step.name:
+            each["made"] = datetime.now(UTC).isoformat(timespec="seconds")
+    loop.folder.write_json(LOOP, state)
