@@ -85,54 +85,58 @@ def steps_of(loop: Loop, document: Document) -> list[Step]:
     Raises BadInput with every fault of every step, at its place in the file.
     """
     faults: list[Fault] = []
-    steps: list[Step] = []
-    for name in loop.steps:
+    steps: dict[str, Step] = {}
+    for place, name in enumerate(loop.steps):
         try:
-            steps.append(_step(loop, document, name, steps))
+            steps[name] = _step(loop, document, name, list(loop.steps)[:place], steps)
         except BadInput as error:
             faults += error.faults
     if faults:
         raise BadInput(faults)
-    return steps
+    return list(steps.values())
 
 
-def _step(loop: Loop, document: Document, name: str, earlier: Sequence[Step]) -> Step:
-    where = ("steps", name)
-    kinds = list(loop.steps[name])
-    if len(kinds) != 1 or kinds[0] not in KINDS:
-        hint = (did_you_mean(kinds[0], KINDS) if kinds else "") or f"write one of {', '.join(KINDS)}"
-        raise BadInput(document.fault(where, f"a step is one of {', '.join(KINDS)}", hint))
-    (kind,) = kinds
-    part = document.part((*where, kind))
+def _step(loop: Loop, document: Document, name: str, earlier: Sequence[str], made: Mapping[str, Step]) -> Step:
+    """One step. `made` are those of the earlier ones in which nothing is wrong."""
+    kind = _kind(loop, document, name)
+    part = document.part(("steps", name, kind))
     if not isinstance(part.data, dict):
-        raise BadInput(document.fault((*where, kind), f"it must hold what `{KINDS[kind].command}` takes"))
+        raise BadInput(part.fault((), f"it must hold what `{KINDS[kind].command}` takes"))
     uses: list[str] = []
-    part.data = _resolved(part.data, {step.name: step for step in earlier}, uses, part, ())
-    folder = loop.folder.child(f"steps/{name}")
-    given = dict(part.data)
-    part.data = {"name": name, "seed": loop.seed, **part.data, "output": folder.location}
+
+    def resolved(value: Any, location: tuple[str | int, ...]) -> Any:
+        """The value with every `step:NAME` replaced by what that step makes."""
+        if isinstance(value, dict):
+            return {key: resolved(inner, (*location, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [resolved(inner, (*location, at)) for at, inner in enumerate(value)]
+        if not isinstance(value, str) or not value.startswith(REFERENCE):
+            return value
+        used = value.removeprefix(REFERENCE)
+        if used not in earlier:
+            hint = did_you_mean(used, earlier) if earlier else "the first step has none before it"
+            raise BadInput(part.fault(location, f"there is no earlier step '{used}'", hint))
+        uses.append(used)
+        return KINDS[_kind(loop, document, used)].product(_folder(loop, used))
+
+    given = resolved(part.data, ())
+    part.data = {"name": name, "seed": loop.seed, **given, "output": _folder(loop, name).location}
     settings = KINDS[kind].read(part)
-    keys = [next(step.key for step in earlier if step.name == used) for used in uses]
+    keys = [made[used].key for used in uses if used in made]
     key = content_hash([kind, loop.seed, given, keys, KINDS[kind].texts(settings)])
-    return Step(name, kind, settings, tuple(dict.fromkeys(uses)), key, folder)
+    return Step(name, kind, settings, tuple(dict.fromkeys(uses)), key, _folder(loop, name))
 
 
-def _resolved(
-    value: Any, earlier: Mapping[str, Step], uses: list[str], document: Document, location: tuple[str | int, ...]
-) -> Any:
-    """The value with every `step:NAME` replaced by what that step makes. Notes the names in `uses`."""
-    if isinstance(value, dict):
-        return {key: _resolved(inner, earlier, uses, document, (*location, key)) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_resolved(inner, earlier, uses, document, (*location, at)) for at, inner in enumerate(value)]
-    if not isinstance(value, str) or not value.startswith(REFERENCE):
-        return value
-    name = value.removeprefix(REFERENCE)
-    if name not in earlier:
-        hint = did_you_mean(name, earlier) if earlier else "the first step has none before it"
-        raise BadInput(document.fault(location, f"there is no earlier step '{name}'", hint))
-    uses.append(name)
-    return KINDS[earlier[name].kind].product(earlier[name].folder)
+def _kind(loop: Loop, document: Document, name: str) -> str:
+    kinds = list(loop.steps[name])
+    if len(kinds) == 1 and kinds[0] in KINDS:
+        return kinds[0]
+    hint = (did_you_mean(kinds[0], KINDS) if kinds else "") or f"write one of {', '.join(KINDS)}"
+    raise BadInput(document.fault(("steps", name), f"a step is one of {', '.join(KINDS)}", hint))
+
+
+def _folder(loop: Loop, name: str) -> Folder:
+    return loop.folder.child(f"steps/{name}")
 
 
 # Kinds of steps -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,119 @@
+"""Steps that feed each other: what is refused before anything is made, what is kept, and what is made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charter.command_line import Called, charter
+
+
+def steps(folder: Path, model: Path) -> dict[str, Any]:
+    """Revisions by a script, and a policy that learns them."""
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"Question {number}: how?"}) + "\n" for number in range(4)))
+    run = {
+        "prompts": [{"path": str(prompts)}],
+        "constitution": "learning",
+        "models": {"policy": {"backend": "scripted", "model": "hash", "cpus": 0.1}},
+        "revise": {"rounds": 1},
+    }
+    sft = {
+        "model": str(model),
+        "revisions": {"run": "step:revisions"},
+        "optimization": {"learning_rate": 1e-3, "max_steps": 1, "batch_size": 2},
+    }
+    return {"revisions": {"run": run}, "sl_cai": {"sft": sft}}
+
+
+def make(folder: Path, described: dict[str, Any], *options: str) -> Called:
+    recipe = folder / "loop.yaml"
+    recipe.write_text(
+        yaml.safe_dump({"name": "loop", "output": str(folder / "out"), "steps": described}, sort_keys=False)
+    )
+    return charter("run", recipe, *options)
+
+
+def noted(folder: Path) -> dict[str, dict[str, Any]]:
+    return {step["name"]: step for step in json.loads((folder / "out/loop.json").read_text())["steps"]}
+
+
+def test_a_policy_learns_what_the_step_before_made_and_only_what_changed_is_made_again(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    described = steps(tmp_path, tiny_model)
+    done = make(tmp_path, described)
+    assert done.status == 0, done.errors
+    learnt = json.loads((tmp_path / "out/steps/sl_cai/manifest.json").read_text())
+    assert learnt["data"]["rows"] == {"revisions": 4}
+    assert (tmp_path / "out/steps/sl_cai/model/model.safetensors").is_file()
+    first = noted(tmp_path)
+
+    assert "there is a loop in it already" in make(tmp_path, described).errors
+    kept = make(tmp_path, described, "--resume")
+    assert kept.status == 0
+    assert kept.errors.count("made before") == 2
+    assert noted(tmp_path) == first
+
+    described["sl_cai"]["sft"]["optimization"]["learning_rate"] = 2e-3
+    refused = make(tmp_path, described, "--resume")
+    assert refused.status == 2
+    assert "changed since they were made, or use one that did: sl_cai" in refused.errors
+    assert noted(tmp_path) == first
+    again = make(tmp_path, described, "--again")
+    assert again.status == 0
+    assert noted(tmp_path)["revisions"] == first["revisions"]
+    assert noted(tmp_path)["sl_cai"]["key"] != first["sl_cai"]["key"]
+    assert (tmp_path / "out/replaced/sl_cai-1/model/model.safetensors").is_file()
+
+
+def test_what_a_step_uses_decides_whether_it_is_the_same(tmp_path: Path, tiny_model: Path) -> None:
+    """A step that is not edited itself changes with the text of a constitution that an earlier one was made under."""
+    from charter.loop import loop_of, steps_of
+    from constitution.yaml_files import parse_document
+
+    described = steps(tmp_path, tiny_model)
+    constitution = tmp_path / "mine.yaml"
+    described["revisions"]["run"]["constitution"] = str(constitution)
+
+    def keys(principle: str) -> dict[str, str]:
+        texts = {"id": "one", "critique": f"{principle}?", "revision": "Mend it.", "comparison": "Which?"}
+        constitution.write_text(yaml.safe_dump({"name": "mine", "principles": [texts]}))
+        document = parse_document(yaml.safe_dump({"name": "loop", "steps": described}, sort_keys=False), "loop.yaml")
+        return {step.name: step.key for step in steps_of(loop_of(document), document)}
+
+    before, after = keys("Is it kind"), keys("Is it true")
+    assert before == keys("Is it kind")
+    assert before["revisions"] != after["revisions"]
+    assert before["sl_cai"] != after["sl_cai"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (("sl_cai", "sft", "revisions", "run"), "step:revision", "there is no earlier step 'revision'"),
+        (("revisions", "run", "constitution"), "step:sl_cai", "there is no earlier step 'sl_cai'"),
+        (("sl_cai", "sft", "optimisation"), {}, "unknown key"),
+        (("revisions", "run", "revise", "rounds"), -1, "loop.yaml:15:17: revise: 'rounds' must be at least 0"),
+        (("sl_cai", "sfd"), {}, "a step is one of run, "),
+        (("revisions", "run", "models", "policy", "model"), "nowhere.yaml", "nowhere.yaml"),
+    ],
+)
+def test_a_bad_step_is_refused_with_its_place_before_anything_is_made(
+    tmp_path: Path, tiny_model: Path, place: tuple[str, ...], value: object, expected: str
+) -> None:
+    described = steps(tmp_path, tiny_model)
+    inner: Any = described
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    refused = make(tmp_path, described)
+    assert refused.status == 2
+    assert expected in refused.errors
+    assert "loop.yaml:" in refused.errors or "step revisions" in refused.errors
+    assert refused.errors.count("error:") == 1
+    assert not (tmp_path / "out").exists()
