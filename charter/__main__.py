@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("charter.commands.audit:audit", "Say which principles explain a set of preferences."),
     "diff": ("charter.commands.diff:diff", "Show which labels changed between two runs, and why."),
     "sql": ("charter.commands.sql:sql", "Ask a run's tables questions in SQL."),
+    "map": ("charter.commands.map:map_pairs", "Draw pairs as a map: one HTML page to look, search and decide."),
     "filter": ("charter.commands.pairs:filter_pairs", "Keep the pairs that are good enough, on the record."),
     "import": ("charter.commands.pairs:import_pairs", "Read somebody else's preference data."),
     "failures": ("charter.commands.look:failures", "List the rows that a run set aside, with their errors."),
