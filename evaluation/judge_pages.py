@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
 from evaluation.estimates import Estimate
 from evaluation.judge_report import Floors, PairReport, QuestionReport
+from evaluation.markdown import cells, number, plain, table
 
 CLOSEST = 5
 """Principles that agree most, and least, that are shown."""
@@ -16,17 +17,17 @@ def judge_markdown(
     judge: str, asked: Mapping[str, str], reports: Mapping[str, PairReport | QuestionReport | Floors]
 ) -> str:
     """The whole report. `asked`: what else there is to say of how it was asked. Plots are named `NAME.svg`."""
-    lines = [f"# Judge report: {_plain(judge) if judge else 'floors alone'}", ""]
-    lines += [f"- {_plain(name)}: {_plain(value)}" for name, value in asked.items()]
+    lines = [f"# Judge report: {plain(judge) if judge else 'floors alone'}", ""]
+    lines += [f"- {plain(name)}: {plain(value)}" for name, value in asked.items()]
     for name, report in reports.items():
-        lines += ["", f"## {_plain(name)}", ""]
+        lines += ["", f"## {plain(name)}", ""]
         lines += _section(name, report)
     return "\n".join(lines) + "\n"
 
 
 def _section(name: str, report: PairReport | QuestionReport | Floors) -> Iterator[str]:
     if isinstance(report, Floors):
-        yield from _table(("", "value", "95 % interval", "n"), _floor_rows(report))
+        yield from table(("", "value", "95 % interval", "n"), _floor_rows(report))
         return
     rows = [_row("**accuracy**", report.accuracy), *_floor_rows(report.floors)]
     if isinstance(report, PairReport):
@@ -42,7 +43,7 @@ def _section(name: str, report: PairReport | QuestionReport | Floors) -> Iterato
         _row("expected calibration error", report.calibration.error),
         _row("Brier score", report.calibration.brier),
     ]
-    yield from _table(("", "value", "95 % interval", "n"), rows)
+    yield from table(("", "value", "95 % interval", "n"), rows)
     yield ""
     if isinstance(report, PairReport):
         yield f"{report.undecided} of {report.pairs} pairs are undecided: no principle was read in both orders."
@@ -64,10 +65,10 @@ def _floor_rows(floors: Floors) -> list[tuple[str, ...]]:
 def _principles(report: PairReport) -> Iterator[str]:
     yield "\n### Principles\n"
     rows = [
-        (each.principle_id, *_row("", each.decided)[1:3], *_row("", each.accuracy)[1:], _number(each.confidence))
+        (each.principle_id, *cells(each.decided)[:2], *cells(each.accuracy), number(each.confidence))
         for each in report.principles
     ]
-    yield from _table(("principle", "decides", "95 % interval", "accuracy", "95 % interval", "n", "confidence"), rows)
+    yield from table(("principle", "decides", "95 % interval", "accuracy", "95 % interval", "n", "confidence"), rows)
     never = report.never_deciding
     yield f"\nNever deciding: {', '.join(never) if never else 'none'}."
     judged = sorted((each for each in report.agreement if each.same.n), key=lambda each: each.same.value or 0)
@@ -75,37 +76,17 @@ def _principles(report: PairReport) -> Iterator[str]:
         return
     shown = judged if len(judged) <= 2 * CLOSEST else [*judged[:CLOSEST], *judged[-CLOSEST:]]
     yield "\n### Agreement between principles, lowest and highest\n"
-    rows = [(each.first, each.second, *_row("", each.same)[1:], _number(each.kappa)) for each in shown]
-    yield from _table(("principle", "principle", "same preference", "95 % interval", "n", "kappa"), rows)
+    pairs = [(each.first, each.second, *cells(each.same), number(each.kappa)) for each in shown]
+    yield from table(("principle", "principle", "same preference", "95 % interval", "n", "kappa"), pairs)
 
 
 def _classes(report: QuestionReport) -> Iterator[str]:
     if not report.classes:
         return
     yield "\n### Classes\n"
-    rows = [
-        (_plain(each.meaning), *_row("", each.recall)[1:], *_row("", each.precision)[1:3]) for each in report.classes
-    ]
-    yield from _table(("class", "found", "95 % interval", "n", "right where chosen", "95 % interval"), rows)
+    classes = [(plain(each.meaning), *cells(each.recall), *cells(each.precision)[:2]) for each in report.classes]
+    yield from table(("class", "found", "95 % interval", "n", "right where chosen", "95 % interval"), classes)
 
 
 def _row(name: str, found: Estimate) -> tuple[str, ...]:
-    interval = "" if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}"
-    return (name, _number(found.value), interval, f"{found.n:,}")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(heading) + " |"
-    yield "|" + "---|" * len(heading)
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
-
-
-def _plain(text: str) -> str:
-    """Text of a user's in a line of Markdown: no markup, no line break, no table cell of its own."""
-    one_line = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>()#+|!" else letter for letter in one_line)
+    return (name, *cells(found))
