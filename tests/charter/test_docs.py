@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from charter.__main__ import COMMANDS, Commands, cli
+from charter.loop import loop_of, steps_of
 from charter.recipe import Recipe
 from charter.training import settings_class
 from constitution.yaml_files import parse_document
@@ -125,6 +126,15 @@ TRAINING_BLOCKS = re.findall(
 @pytest.mark.parametrize(("kind", "text"), TRAINING_BLOCKS)
 def test_training_settings_in_the_docs_load(kind: str, text: str) -> None:
     parse_document(text, "training.md").validate(settings_class(kind))
+
+
+def test_loops_in_the_docs_load() -> None:
+    (text,) = re.findall(
+        r"```yaml\n# loop\n(.*?)```", (ROOT / "docs" / "loop.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    document = parse_document(text, "loop.md")
+    steps = steps_of(loop_of(document), document)
+    assert [step.uses for step in steps] == [(), ("revisions",), ("sl_cai",), ("labels",)]
 
 
 def test_every_recipe_key_is_explained() -> None:
