@@ -13,7 +13,7 @@ a training. Steps are made in the order of the file; one that is done is kept, o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -251,7 +251,7 @@ def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, c
     with run.locked(loop.folder):
         reporter = Reporter(EventLog(loop.folder))
         _note(loop, steps, command, changed)
-        for number, step in enumerate(steps, start=1):
+        for number, step in enumerate(_reusing(loop, steps), start=1):
             said = f"step {number} of {len(steps)}, {step.name}"
             if _is_made(loop, step):
                 reporter.say(f"{said}: made before")
@@ -262,6 +262,24 @@ def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, c
                 set_aside.append(step.name)
             _note_made(loop, step)
     return Made(loop.folder, tuple(steps), tuple(set_aside))
+
+
+def _reusing(loop: Loop, steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps; comparisons that are made again take over the answers and votes that nothing touched."""
+    for step in steps:
+        replaced = _noted(loop, step)["replaced"]
+        recipe = step.settings
+        if replaced and isinstance(recipe, Recipe) and recipe.compare and recipe.compare.reuse is None:
+            compare = recipe.compare.model_copy(update={"reuse": loop.folder.child(replaced).location})
+            yield replace(step, settings=recipe.model_copy(update={"compare": compare}))
+        else:
+            yield step
+
+
+def _noted(loop: Loop, step: Step) -> dict[str, Any]:
+    """What loop.json says of a step."""
+    found: dict[str, Any] = next(each for each in _state(loop)["steps"] if each["name"] == step.name)
+    return found
 
 
 def _state(loop: Loop) -> dict[str, Any]:
@@ -301,8 +319,10 @@ def _note(loop: Loop, steps: Sequence[Step], command: str, changed: Sequence[str
     """Writes down what is about to be made, and moves aside what is made again."""
     state = _state(loop)
     before = {each["name"]: each for each in state.get("steps", ())}
+    replaced = {name: each["replaced"] for name, each in before.items()}
     for name in changed:
-        loop.folder.move(f"steps/{name}", _free(loop.folder, f"{REPLACED}/{name}"))
+        replaced[name] = _free(loop.folder, f"{REPLACED}/{name}")
+        loop.folder.move(f"steps/{name}", replaced[name])
         del before[name]
     noted = [
         {
@@ -312,6 +332,7 @@ def _note(loop: Loop, steps: Sequence[Step], command: str, changed: Sequence[str
             "uses": list(step.uses),
             "key": step.key,
             "made": before.get(step.name, {}).get("made"),
+            "replaced": replaced.get(step.name),
         }
         for step in steps
     ]

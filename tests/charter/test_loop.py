@@ -92,6 +92,26 @@ def test_what_a_step_uses_decides_whether_it_is_the_same(tmp_path: Path, tiny_mo
     assert before["sl_cai"] != after["sl_cai"]
 
 
+def test_an_edited_principle_is_asked_about_alone(tmp_path: Path) -> None:
+    described = steps(tmp_path, tmp_path)
+    constitution = tmp_path / "mine.yaml"
+    run = described["revisions"]["run"] | {"constitution": str(constitution), "compare": {"principles": 2}}
+    del run["revise"]
+
+    def write(second: str) -> None:
+        principles = [{"id": "kind", "comparison": "Which is kinder?"}, {"id": "other", "comparison": second}]
+        constitution.write_text(yaml.safe_dump({"name": "mine", "principles": principles}))
+
+    write("Which is truer?")
+    assert make(tmp_path, {"labels": {"run": run}}).status == 0
+    write("Which is shorter?")
+    again = make(tmp_path, {"labels": {"run": run}}, "--again")
+    assert again.status == 0, again.errors
+    cost = json.loads((tmp_path / "out/steps/labels/cost.json").read_text())
+    reused = {step["step"]: step["reused"] for step in cost["03_compare"]["steps"]}
+    assert reused == {"respond": 8, "compare": 8}, "4 prompts: both answers, and one principle's votes in both orders"
+
+
 @pytest.mark.parametrize(
     ("place", "value", "expected"),
     [
