@@ -7,6 +7,7 @@
     reason           the same, with reasons asked for                                ► the reasons
     reason_verdict   the same, the reasons, and a request to decide                  ► (A) or (B)
     proposition      few-shots, one turn with conversation, answer and question      ► (yes) or (no)
+    rate             one turn with conversation, answer and question                 ► a step of a scale
 
 What many calls share comes first, so that an engine that caches prefixes computes it once: a critique and its revision
 share all but the last turn, and the principles of one comparison share all but the question. docs/prompts.md has more.
@@ -71,6 +72,7 @@ CALLS = {
     "reason": _Call(("transcript", "reason"), "reason"),
     "reason_verdict": _Call(("transcript", "reason", "reason_verdict"), "reason"),
     "proposition": _Call(("transcript", "proposition"), "proposition"),
+    "rate": _Call(("transcript", "rate")),
 }
 
 
@@ -78,7 +80,7 @@ class PromptSet:
     """The templates and few-shots of a run. Pickled, it carries their texts, not their paths.
 
     `hashes` gives the template hash of every call: respond, critique, revise, revise_directly (no critique before it),
-    compare, reason, reason_verdict, proposition.
+    compare, reason, reason_verdict, proposition, rate.
     """
 
     def __init__(
@@ -189,8 +191,12 @@ class PromptSet:
 
     def proposition(self, conversation: Sequence[Message], response: str, question: str) -> Rendered:
         """Asks a yes/no question about one answer. `options` are in the order (yes, no)."""
-        asked = self._single(conversation, response, question)
+        asked = self._single("proposition", conversation, response, question)
         return self._rendered("proposition", *self._shots["proposition"], asked)
+
+    def rate(self, conversation: Sequence[Message], response: str, question: str) -> Rendered:
+        """Asks how good one answer is. `options` are the steps of the scale, the lowest first."""
+        return self._rendered("rate", self._single("rate", conversation, response, question))
 
     # One turn each ------------------------------------------------------------------------------------------------
 
@@ -210,10 +216,10 @@ class PromptSet:
         )
         return user(text)
 
-    def _single(self, conversation: Sequence[Message], response: str, question: str) -> Message:
+    def _single(self, name: str, conversation: Sequence[Message], response: str, question: str) -> Message:
         """The user turn that shows a judge one answer."""
         text = self._text(
-            "proposition",
+            name,
             conversation=conversation,
             transcript=self._transcript(conversation),
             response=response,
@@ -286,7 +292,7 @@ class PromptSet:
     def _proposition_shots(self) -> tuple[Message, ...]:
         shots: list[Message] = []
         for example in self.few_shots.proposition:
-            asked = self._single(example.messages, example.response, example.question)
+            asked = self._single("proposition", example.messages, example.response, example.question)
             shots += [asked, assistant(self._templates["proposition"].answer(example.answer_index))]
         return tuple(shots)
 

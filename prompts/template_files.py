@@ -48,6 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "reason": _kind("first second question", "transcript conversation layout", "prefill stop"),
     "reason_verdict": _kind("", "question reasoning", "prefill options closing"),
     "proposition": _kind("response question", "transcript conversation layout", "prefill options closing"),
+    "rate": _kind("response question", "transcript conversation layout", "prefill scale"),
 }
 """The templates, `<name>.jinja` each. docs/prompts.md says what every variable holds."""
 
@@ -89,8 +90,8 @@ class Template:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The two answers to choose from, as the next token after the prefill."""
-        return tuple(self.settings.get("options", ()))
+        """The two answers to choose from, or the steps of a scale, as the next token after the prefill."""
+        return tuple(self.settings.get("options", self.settings.get("scale", ())))
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -304,6 +305,12 @@ def _options_problem(value: object) -> str | None:
     return f'must be a list of two texts such as ["A", "B"], and is {value!r}'
 
 
+def _scale_problem(value: object) -> str | None:
+    if isinstance(value, list | tuple) and len(value) >= 2 and all(isinstance(v, str) and v.strip() for v in value):
+        return None if len(set(value)) == len(value) else "names one step twice"
+    return f'must be a list of texts from the lowest to the highest, such as ["1", "2", "3"], and is {value!r}'
+
+
 def _stop_problem(value: object) -> str | None:
     if isinstance(value, list | tuple) and all(isinstance(text, str) and text for text in value):
         return None
@@ -313,6 +320,7 @@ def _stop_problem(value: object) -> str | None:
 SETTINGS: Mapping[str, Callable[[object], str | None]] = {
     "prefill": _prefill_problem,
     "options": _options_problem,
+    "scale": _scale_problem,
     "closing": _text_problem,
     "stop": _stop_problem,
 }

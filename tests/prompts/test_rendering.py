@@ -51,6 +51,7 @@ def everything(prompts: PromptSet, conversation: Sequence[Message]) -> list[Rend
         prompts.reason(conversation, "the first", "the second", "the question"),
         prompts.reason_verdict(conversation, "the first", "the second", "the question", "the reasons"),
         prompts.proposition(conversation, "the response", "the question"),
+        prompts.rate(conversation, "the response", "the question"),
     ]
 
 
@@ -127,6 +128,7 @@ def test_a_choice_is_begun_for_the_model(prompts: PromptSet) -> None:
         (prompts.compare(ASKED, "x", "y", "Which?"), ("A", "B")),
         (prompts.reason_verdict(ASKED, "x", "y", "Which?", "y is kinder"), ("A", "B")),
         (prompts.proposition(ASKED, "x", "Is it kind?"), ("yes", "no")),
+        (prompts.rate(ASKED, "x", "How kind is it?"), tuple("123456789")),
     ):
         assert rendered.options == options
         assert rendered.messages[-1] == {"role": "assistant", "content": "The answer is: ("}
@@ -170,8 +172,8 @@ def test_few_shots_are_in_the_same_layout_as_the_question() -> None:
 
 
 def test_without_few_shots_only_the_question_is_sent() -> None:
-    assert [len(rendered.messages) for rendered in everything(BARE, ASKED)] == [1, 3, 5, 3, 2, 2, 4, 2]
-    assert [len(rendered.messages) for rendered in everything(OURS, ASKED)][1:] == [35, 37, 25, 12, 26, 28, 10]
+    assert [len(rendered.messages) for rendered in everything(BARE, ASKED)] == [1, 3, 5, 3, 2, 2, 4, 2, 2]
+    assert [len(rendered.messages) for rendered in everything(OURS, ASKED)][1:] == [35, 37, 25, 12, 26, 28, 10, 2]
 
 
 def test_the_default_few_shots_fit_small_windows() -> None:
@@ -179,7 +181,7 @@ def test_the_default_few_shots_fit_small_windows() -> None:
         return len(flat(rendered.messages).split()) - len(flat(bare.messages).split())
 
     with_shots, without = everything(OURS, ASKED), everything(BARE, ASKED)
-    spent = {kind: words(a, b) for kind, a, b in zip(range(8), with_shots, without, strict=True)}
+    spent = {kind: words(a, b) for kind, a, b in zip(range(9), with_shots, without, strict=True)}
     assert max(spent[1], spent[2]) <= 900
     assert spent[4] <= 600
     assert spent[5] <= 800

@@ -213,11 +213,12 @@ def test_the_hash_does_not_depend_on_what_is_asked_or_where_files_are(tmp_path: 
         ("respond", {"respond"}),
         ("critique", {"critique", "revise"}),
         ("revise", {"critique", "revise", "revise_directly"}),  # a critique's few-shots hold revisions
-        ("transcript", {"compare", "reason", "reason_verdict", "proposition"}),
+        ("transcript", {"compare", "reason", "reason_verdict", "proposition", "rate"}),
         ("compare", {"compare"}),
         ("reason", {"reason", "reason_verdict"}),
         ("reason_verdict", {"reason", "reason_verdict"}),
         ("proposition", {"proposition"}),
+        ("rate", {"rate"}),
     ],
 )
 def test_the_hash_changes_with_the_template_and_only_then(tmp_path: Path, name: str, changed: set[str]) -> None:
@@ -229,8 +230,8 @@ def test_the_hash_changes_with_the_few_shots_and_the_layout() -> None:
     def changed(prompts: PromptSet) -> set[str]:
         return {call for call in OURS.hashes if prompts.hashes[call] != OURS.hashes[call]}
 
-    assert changed(PromptSet.load(use_few_shots=False)) == set(OURS.hashes) - {"respond"}
-    judged = {"compare", "reason", "reason_verdict", "proposition"}
+    assert changed(PromptSet.load(use_few_shots=False)) == set(OURS.hashes) - {"respond", "rate"}
+    judged = {"compare", "reason", "reason_verdict", "proposition", "rate"}
     assert changed(PromptSet.load(layout="paper")) == judged
     bare, bare_paper = PromptSet.load(use_few_shots=False), PromptSet.load(use_few_shots=False, layout="paper")
     assert {call for call in OURS.hashes if bare.hashes[call] != bare_paper.hashes[call]} == judged
@@ -238,3 +239,12 @@ def test_the_hash_changes_with_the_few_shots_and_the_layout() -> None:
 
 def test_every_kind_of_call_has_a_template_of_ours() -> None:
     assert {path.stem for path in TEMPLATES_FOLDER.iterdir()} == set(KINDS)
+
+
+def test_a_scale_has_steps_that_differ(tmp_path: Path) -> None:
+    text = "{{ response }}{{ question }}"
+    assert load(tmp_path, rate='{% set scale = ["a", "b", "c"] %}' + text).rate(ASKED, "x", "y").options == tuple("abc")
+    (fault,) = faults(tmp_path, rate='{% set scale = ["1", "1"] %}' + text)
+    assert "names one step twice" in fault.message
+    (fault,) = faults(tmp_path, rate='{% set scale = ["1"] %}' + text)
+    assert "from the lowest to the highest" in fault.message
