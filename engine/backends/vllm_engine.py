@@ -199,6 +199,50 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
     return VllmModel(chat, revision, started.pop(), processes, reaper)
 
 
+class VllmPooler:
+    """A sequence classifier with one label on vLLM's pooling runner: token ids in, logits out. In its own process,
+    such as a Ray actor, since vLLM takes the device for itself."""
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        """Raises BadInput where vLLM refuses the settings, ModelUnavailable where the engine does not start."""
+        quiet()
+        if not on_gpu():
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+        from vllm import LLM, PoolingParams
+
+        self._name = spec.model
+        self._raw = PoolingParams(use_activation=False)  # one label would get a sigmoid otherwise
+        try:
+            self._engine = LLM(
+                **{
+                    "model": str(folder),
+                    "tokenizer": str(tokenizer_folder(spec)),
+                    "runner": "pooling",
+                    "convert": "classify",
+                    "dtype": spec.dtype,
+                    "max_model_len": spec.context_window,
+                    "tensor_parallel_size": spec.tensor_parallel,
+                    "gpu_memory_utilization": spec.gpu_memory_utilization,
+                    "enforce_eager": spec.enforce_eager,
+                    "enable_prefix_caching": False,  # a cached prefix is not pooled
+                    **spec.engine_args,
+                }
+            )
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise BadInput(Fault(f"vLLM refuses these settings: {error}", where=spec.model)) from None
+        except Exception as error:  # whatever kept the engine from starting
+            raise ModelUnavailable(f"vLLM does not start with {spec.model!r}: {_reason(error)}") from error
+
+    def logits(self, prompts: Sequence[Sequence[int]]) -> list[float]:
+        """The one logit of each prompt, read at its last token. Raises ModelUnavailable."""
+        asked = [{"prompt_token_ids": list(ids)} for ids in prompts]
+        try:
+            outputs = self._engine.classify(asked, pooling_params=self._raw, use_tqdm=False)
+        except Exception as error:  # a dead engine has several types, by version
+            raise ModelUnavailable(f"the vLLM engine of {self._name!r} failed: {_reason(error)}") from None
+        return [float(output.outputs.probs[0]) for output in outputs]
+
+
 def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
     """vLLM's asynchronous engine for prompts of up to `window` tokens. Raises BadInput where an argument is wrong."""
     from vllm import AsyncEngineArgs, AsyncLLMEngine
