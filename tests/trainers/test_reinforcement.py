@@ -1,0 +1,178 @@
+"""A tiny policy is rewarded for what a preference model likes; it is watched and stopped; bad input is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from constitution.faults import BadInput
+from engine.storage import Folder
+from tests.trainers.models_for_tests import make_scorer
+from tests.trainers.rows_for_training import THEIR_WARNINGS
+from trainers.fitting import Outcome
+from trainers.reinforcement import ReinforcementSettings, check, prepare, train
+
+pytestmark = THEIR_WARNINGS
+
+
+@pytest.fixture(scope="module")
+def scorers(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with preference models `reward` and `judge`."""
+    folder = tmp_path_factory.mktemp("scorers")
+    for seed, name in enumerate(("reward", "judge")):
+        make_scorer(tiny_model, folder / name, seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prompts")
+    for name, count in (("red", 30), ("kind", 20)):
+        rows = [
+            {"prompt": f"{name} question {n}", "category": "illicit" if name == "red" else ""} for n in range(count)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def settings(model: Path, prompt_files: Path, scorers: Path, **changes: Any) -> ReinforcementSettings:
+    how = {"learning_rate": 3e-3, "batch_size": 16, "micro_batch_size": 8, "max_steps": 4}
+    told = {
+        "name": "x",
+        "model": str(model),
+        "prompts": {
+            "red": {"sources": [{"path": str(prompt_files / "red.jsonl")}], "share": 1},
+            "kind": {"sources": [{"path": str(prompt_files / "kind.jsonl")}], "share": 1},
+        },
+        "reward": {"models": {"main": {"model": str(scorers / "reward")}}},
+        "completions": 4,
+        "sampling": {"max_tokens": 12},
+        "max_length": 128,
+        "optimization": how,
+        "watch": {"judge": {"model": str(scorers / "judge")}, "prompts": 6, "every": 2, "on_alarm": "tell"},
+    }
+    return ReinforcementSettings.model_validate(told | changes)
+
+
+def trained(told: ReinforcementSettings, folder: Path) -> Outcome:
+    prepare(told, Folder(str(folder)), print)
+    return train(told, folder)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_a_policy_is_rewarded_and_watched(
+    algorithm: str, tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    outcome = trained(settings(tiny_model, prompts, scorers, algorithm=algorithm), tmp_path)
+    assert (tmp_path / "model" / "model.safetensors").exists()
+    steps = [entry for entry in lines(tmp_path / "metrics.jsonl") if "reward" in entry]
+    assert [entry["step"] for entry in steps] == [1, 2, 3, 4]
+    assert all(entry["kl"] is not None and "score/main" in entry for entry in steps)
+    seen = lines(tmp_path / "watch.jsonl")
+    assert [each["step"] for each in seen] == [0, 2, 4]
+    assert all(each["prompts"] == 6 and each["judge"] is not None for each in seen)
+    watched = {row["item_id"] for row in Folder(str(tmp_path)).read_table("data/watch/part-00000.parquet").to_pylist()}
+    assert {sample["item_id"] for sample in lines(tmp_path / "watch" / "step-000004.jsonl")} == watched
+    best = max(each["judge"] for each in seen[1:])
+    assert outcome.figures["judge of the kept checkpoint"] == pytest.approx(best, abs=1e-4)
+
+
+def test_the_reward_is_learnt_and_an_alarm_ends_what_it_leads_to(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reward that a few steps can raise: short answers, by the length term alone."""
+    reward = {
+        "models": {"main": {"model": str(scorers / "reward"), "weight": 0.0}},
+        "length": {"free": 0, "per_token": 0.2},
+        "format": {"empty": 0, "truncated": 0, "template_leak": 0},
+        "whiten": False,
+    }
+    how = {"learning_rate": 1e-2, "batch_size": 32, "micro_batch_size": 32, "max_steps": 60}
+    watch = {"judge": {"model": str(scorers / "judge")}, "prompts": 16, "every": 4, "length": [0.8, 2], "patience": 99}
+    told = settings(tiny_model, prompts, scorers, reward=reward, optimization=how, watch=watch, kl=0.0)
+    outcome = trained(told, tmp_path)
+    steps = [entry for entry in lines(tmp_path / "metrics.jsonl") if "reward" in entry]
+    assert sum(entry["reward"] for entry in steps[-3:]) / 3 > sum(entry["reward"] for entry in steps[:3]) / 3 + 0.2
+    assert outcome.steps == len(steps) < 60
+    assert outcome.figures["alarms"] == 1.0
+    assert "tokens on average; at the start" in capsys.readouterr().err
+
+
+def test_prompts_are_mixed_held_out_and_counted(tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path) -> None:
+    with (prompts / "red.jsonl").open() as rows:
+        again = tmp_path / "again.jsonl"
+        long = {"prompt": "word " * 300, "category": ""}
+        again.write_text(rows.readline() + json.dumps(long) + "\n")
+    parts = {
+        "red": {"sources": [{"path": str(prompts / "red.jsonl")}], "share": 2},
+        "kind": {"sources": [{"path": str(prompts / "kind.jsonl")}, {"path": str(again)}], "share": 1},
+    }
+    told = settings(tiny_model, prompts, scorers, prompts=parts)
+    prepared = prepare(told, Folder(str(tmp_path)), print)
+    assert prepared.rows["red"] in range(26, 31)
+    assert prepared.rows["kind"] == prepared.rows["red"] // 2
+    assert prepared.left_out["seen before"] == 1
+    assert prepared.left_out["longer than 116 tokens, which leaves no room for 12"] == 1
+    assert prepared.facts["prompts watched"] == 6
+    total = sum(prepared.rows.values()) + sum(prepared.left_out.values()) + 6
+    assert total == 30 + 20 + 2
+
+
+def test_a_preference_model_that_changed_is_refused_on_resuming(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    mine = make_scorer(tiny_model, tmp_path / "mine", seed=7)
+    reward = {"models": {"main": {"model": str(mine)}}}
+    told = settings(tiny_model, prompts, scorers, reward=reward)
+    prepare(told, Folder(str(tmp_path / "run")), print)
+    make_scorer(tiny_model, mine, seed=8)
+    with pytest.raises(BadInput, match=r"reward.models.main: its weights changed since this training began"):
+        train(told, tmp_path / "run")
+
+
+def test_weights_that_are_no_numbers_are_said_before_training(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    broken = make_scorer(tiny_model, tmp_path / "broken", seed=3)
+    model = AutoModelForSequenceClassification.from_pretrained(broken)
+    with torch.no_grad():
+        model.score.weight.fill_(torch.nan)
+    model.save_pretrained(broken)
+    told = settings(tiny_model, prompts, scorers, reward={"models": {"main": {"model": str(broken)}}})
+    prepare(told, Folder(str(tmp_path / "run")), print)
+    with pytest.raises(BadInput, match=r"reward.models.main: .*no number"):
+        train(told, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_bad_input_is_said_before_anything_is_loaded(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    three = tmp_path / "three"
+    make_scorer(tiny_model, three)
+    config = json.loads((three / "config.json").read_text())
+    config["id2label"] = {"0": "a", "1": "b", "2": "c"}
+    (three / "config.json").write_text(json.dumps(config))
+    same = {"judge": {"model": str(scorers / "reward")}}
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"model": str(scorers / "reward")}, "model: it is a LlamaForSequenceClassification, which writes no text"),
+        ({"reward": {"models": {"a": {"model": str(tiny_model)}}}}, "reward.models.a: it is a LlamaForCausalLM"),
+        ({"reward": {"models": {"a": {"model": str(three)}}}}, "reward.models.a: it has 3 labels"),
+        ({"watch": same}, "the judge is the reward's own model 'main'"),
+        ({"prompts": {"a": {"sources": [{"path": str(tmp_path / "none.jsonl")}]}}}, "no such file"),
+    )
+    for changes, message in cases:
+        told = ReinforcementSettings.model_validate(settings(tiny_model, prompts, scorers).model_dump() | changes)
+        with pytest.raises(BadInput, match=message):
+            check(told)
+    with pytest.raises(ValueError, match="must be a multiple of completions"):
+        settings(tiny_model, prompts, scorers, completions=5)

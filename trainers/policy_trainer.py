@@ -1,0 +1,129 @@
+"""TRL's GRPO and RLOO trainers, told what our settings say.
+
+Prompts are encoded as everywhere in Charter: control strings in a user's text stay text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather, gather_object
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, EarlyStoppingCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from engine.backends.chat import Chat, open_chat
+from prompts.messages import Message
+from trainers.fitting import last_checkpoint, training_arguments
+from trainers.hosted_scoring import Scoring
+from trainers.loading import load_tokenizer, load_weights, lora_config
+from trainers.reinforcement import ReinforcementSettings
+from trainers.rewarding import Rewarder
+from trainers.watch import Watch
+
+JUDGED = "eval_rewards/judge/mean"
+
+
+class _GuardedPrompts:
+    """Encodes prompts with our chat, which keeps control strings in a user's text from becoming control tokens."""
+
+    chat: Chat
+
+    def _tokenize_prompts(self, prompts: Sequence[Sequence[Message]]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [list(self.chat.encode(prompt)) for prompt in prompts], None, {}
+
+
+class PolicyGrpoTrainer(_GuardedPrompts, GRPOTrainer):  # type: ignore[misc]
+    """GRPO on guarded prompts."""
+
+
+class PolicyRlooTrainer(_GuardedPrompts, RLOOTrainer):  # type: ignore[misc]
+    """RLOO on guarded prompts."""
+
+
+def policy_trainer(
+    settings: ReinforcementSettings,
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    watched: Sequence[Mapping[str, Any]],
+    rewarder: Rewarder,
+    judge: Scoring | None,
+) -> tuple[Any, Watch | None]:
+    """The trainer of a policy, and what watches it."""
+    tokenizer = load_tokenizer(settings)
+    model = load_weights(settings, AutoModelForCausalLM)
+    classes: dict[str, tuple[Any, Any]] = {
+        "grpo": (GRPOConfig, PolicyGrpoTrainer),
+        "rloo": (RLOOConfig, PolicyRlooTrainer),
+    }
+    config, trainer_class = classes[settings.algorithm]
+    ends = model.generation_config.eos_token_id
+    rewarder.end_ids = frozenset({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
+    functions: list[Any] = [rewarder]
+    watch = None
+    if settings.watch is not None and judge is not None:
+        checkpoint = last_checkpoint(folder)
+        resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+        watch = Watch(settings.watch, judge, rewarder, folder, resumed_at, gather_object)
+        functions.append(watch)
+    trainer = trainer_class(
+        model,
+        functions,
+        args=config(**trainer_arguments(settings, folder)),
+        train_dataset=Dataset.from_list([dict(row) for row in rows]),
+        eval_dataset=Dataset.from_list([dict(row) for row in watched]) if watch else None,
+        processing_class=tokenizer,
+        peft_config=lora_config(settings.lora, "CAUSAL_LM") if settings.lora else None,
+    )
+    trainer.chat = open_chat(settings.spec)
+    trainer.reward_func_names = ["reward", "judge"][: len(functions)]  # as the metrics call them
+    rewarder.gather = lambda values: gather(values.to(trainer.accelerator.device)).to(values.device)
+    if watch is not None and settings.watch is not None:
+        watch.is_training = lambda: bool(trainer.model.training)
+        trainer.add_callback(watch)
+        trainer.add_callback(EarlyStoppingCallback(settings.watch.patience))
+    return trainer, watch
+
+
+def trainer_arguments(settings: ReinforcementSettings, folder: Path) -> dict[str, Any]:
+    """Our settings as keyword arguments of GRPOConfig or RLOOConfig."""
+    workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    own: dict[str, Any] = {
+        "num_generations": settings.completions,
+        "max_completion_length": settings.sampling.max_tokens,
+        "temperature": settings.sampling.temperature,
+        "top_p": settings.sampling.top_p,
+        "beta": settings.kl,
+        "num_iterations": settings.passes,
+        "epsilon": settings.clip,
+        "disable_dropout": True,
+    }
+    if settings.algorithm == "grpo":
+        own["scale_rewards"] = settings.scale
+    if settings.generation.uses_vllm:
+        own |= {
+            "use_vllm": True,
+            "vllm_mode": settings.generation.mode,
+            "vllm_server_base_url": settings.generation.server,
+            "vllm_gpu_memory_utilization": settings.generation.gpu_memory_utilization,
+            "vllm_tensor_parallel_size": settings.generation.tensor_parallel,
+            "vllm_enable_sleep_mode": settings.generation.sleep,
+            "vllm_max_model_length": settings.max_length,
+        }
+    if settings.watch is not None:
+        own |= {
+            "eval_strategy": "steps",
+            "eval_steps": settings.watch.every,
+            "eval_on_start": True,
+            "save_steps": settings.watch.every,  # what is judged can be kept
+            "load_best_model_at_end": True,
+            "metric_for_best_model": JUDGED,
+            "greater_is_better": True,
+            "num_generations_eval": 1,
+            "per_device_eval_batch_size": settings.optimization.batch_size // workers,
+            "reward_weights": [1.0, 0.0],
+        }
+    return {**training_arguments(settings, folder), **own}
