@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TRAINERS: dict[str, tuple[str, str]] = {
     "sft": ("trainers.fine_tuning", "FineTuningSettings"),
     "pm": ("trainers.preference_model", "PreferenceModelSettings"),
+    "rl": ("trainers.reinforcement", "ReinforcementSettings"),
+    "dpo": ("trainers.direct_preference", "DirectPreferenceSettings"),
 }
 """Kind of training: its module (see trainers.launch.Task) and its settings' class."""
 

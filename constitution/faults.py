@@ -11,7 +11,7 @@ Every exception crosses Ray, so each can be pickled: all state is in `args`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -52,6 +52,18 @@ class BadInput(CharterError):
 
     def __str__(self) -> str:
         return "\n".join(str(fault) for fault in self.faults)
+
+
+def check_all(*checks: Callable[[], object]) -> None:
+    """Runs every check. Raises one BadInput with the faults of all of them, not those of the first alone."""
+    faults: list[Fault] = []
+    for check in checks:
+        try:
+            check()
+        except BadInput as error:
+            faults += error.faults
+    if faults:
+        raise BadInput(faults)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

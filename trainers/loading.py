@@ -30,6 +30,15 @@ def check_training_model(settings: TrainingSettings, where: str = "model") -> No
         _check_four_bit()
 
 
+def check_policy(settings: TrainingSettings, where: str = "model") -> None:
+    """Raises BadInput where the model writes no text, such as a preference model."""
+    folder = fetch(settings.model, settings.revision, weights=False, where=where)
+    names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    if names and not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
+        message = f"it is a {', '.join(names)}, which writes no text"
+        raise BadInput(Fault(message, file=str(folder), where=where, hint="name a policy, not a preference model"))
+
+
 def check_tokenizer(folder: Path, chat: Chat, where: str) -> None:
     """Raises BadInput where the tokenizer has ids that the model has no embedding for: it is another model's."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

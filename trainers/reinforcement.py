@@ -11,10 +11,10 @@ al. 2023, section 3.2.3). The KL penalty is on unless it is set to 0.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ import torch
 from pydantic import Field, model_validator
 
 from constitution import BadInput, Fault, check_count, content_hash, load_constitution
+from constitution.faults import check_all
 from engine.backends.chat import Chat, open_chat
 from engine.backends.folder import fetch, model_revision
 from engine.backends.opening import check_model
@@ -34,9 +35,9 @@ from prompts.messages import Message
 from trainers.fitting import Outcome, fit
 from trainers.hosted_scoring import ScorerSettings, Scoring, open_scoring, ray_for
 from trainers.launch import Prepared
-from trainers.loading import check_training_model
+from trainers.loading import check_policy, check_training_model
 from trainers.mixing import drawn, mixture
-from trainers.rewarding import Rater, Rewarder, RewardSettings, check_at_work
+from trainers.rewarding import Rater, Rewarder, RewardModel, RewardSettings, check_at_work
 from trainers.scoring import check_scorer
 from trainers.settings import Optimization, TrainingSettings
 from trainers.watch_settings import WatchSettings
@@ -142,45 +143,30 @@ class PromptRow:
 
 def check(settings: ReinforcementSettings) -> None:
     """Raises BadInput with everything that can be seen without loading weights."""
-    faults: list[Fault] = []
+    check_all(
+        lambda: check_training_model(settings),
+        lambda: check_policy(settings),
+        *(partial(_check_part, name, part) for name, part in settings.prompts.items()),
+        *(partial(_check_reward_model, name, model) for name, model in settings.reward.models.items()),
+        *(
+            partial(check_model, rating.judge, f"reward.ratings.{name}.judge")
+            for name, rating in settings.reward.ratings.items()
+        ),
+        lambda: _check_judge(settings),
+        lambda: _check_generation(settings.generation),
+    )
 
-    def attempt(work: Callable[[], object]) -> None:
-        try:
-            work()
-        except BadInput as error:
-            faults.extend(error.faults)
 
-    attempt(lambda: check_training_model(settings))
-    attempt(lambda: _check_policy(settings))
-    for name, part in settings.prompts.items():
-        attempt(lambda name=name, part=part: _check_part(name, part))  # type: ignore[misc]
-    revisions: dict[str, str] = {}
-    for name, model in settings.reward.models.items():
-        where = f"reward.models.{name}"
-        attempt(
-            lambda name=name, model=model, where=where: revisions.update(  # type: ignore[misc]
-                {name: model_revision(check_scorer(model.model, where, model.revision))}
-            )
-        )
-        if model.constitution is not None:
-            attempt(lambda model=model: check_count(load_constitution(model.constitution), model.principles))  # type: ignore[misc]
-    for name, rating in settings.reward.ratings.items():
-        attempt(lambda name=name, rating=rating: check_model(rating.judge, f"reward.ratings.{name}.judge"))  # type: ignore[misc]
-    if settings.watch is not None:
-        attempt(lambda: _check_judge(settings.watch, revisions))  # type: ignore[arg-type]
-    if settings.generation.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+def _check_reward_model(name: str, model: RewardModel) -> None:
+    check_scorer(model.model, f"reward.models.{name}", model.revision)
+    if model.constitution is not None:
+        check_count(load_constitution(model.constitution), model.principles)
+
+
+def _check_generation(generation: Generation) -> None:
+    if generation.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         hint = "pip install 'charter[vllm]' on a GPU host, or leave engine out"
-        faults.append(Fault("vLLM is not installed", where="generation.engine", hint=hint))
-    if faults:
-        raise BadInput(faults)
-
-
-def _check_policy(settings: ReinforcementSettings) -> None:
-    folder = fetch(settings.model, settings.revision, weights=False)
-    names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
-    if names and not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
-        message = f"it is a {', '.join(names)}, which writes no text"
-        raise BadInput(Fault(message, file=str(folder), where="model", hint="name the policy, not a preference model"))
+        raise BadInput(Fault("vLLM is not installed", where="generation.engine", hint=hint))
 
 
 def _check_part(name: str, part: PromptPart) -> None:
@@ -190,14 +176,16 @@ def _check_part(name: str, part: PromptPart) -> None:
         raise BadInput([replace(fault, where=fault.where or f"prompts.{name}") for fault in error.faults]) from None
 
 
-def _check_judge(watch: WatchSettings, revisions: Mapping[str, str]) -> None:
-    """The judge must be one that the reward did not see."""
-    where = "watch.judge"
-    revision = model_revision(check_scorer(watch.judge.model, where, watch.judge.revision))
-    same = next((name for name, each in revisions.items() if each == revision), None)
-    if same is not None:
-        hint = "train another one on other pairs, or with another seed"
-        raise BadInput(Fault(f"the judge is the reward's own model '{same}'", where=where, hint=hint))
+def _check_judge(settings: ReinforcementSettings) -> None:
+    """The judge must be a model that the reward does not use."""
+    if settings.watch is None:
+        return
+    where, judge = "watch.judge", settings.watch.judge
+    revision = model_revision(check_scorer(judge.model, where, judge.revision))
+    for name, model in settings.reward.models.items():
+        if model_revision(fetch(model.model, model.revision, weights=True)) == revision:
+            hint = "train another one on other pairs, or with another seed"
+            raise BadInput(Fault(f"the judge is the reward's own model '{name}'", where=where, hint=hint))
 
 
 def prepare(settings: ReinforcementSettings, folder: Folder, say: Callable[[str], None]) -> Prepared:

@@ -51,13 +51,32 @@ def sft(revisions: str | None, which: str | None, **given: Any) -> int:
 
 @group.command()
 @TRAINING
-@click.option(
-    "--data", multiple=True, metavar="PATH", help="Labelled pairs: a run, or a file. May be given several times."
-)
+@click.option("--data", multiple=True, metavar="PATH", help="Labelled pairs: a run, or a file. May be given again.")
 @click.option("--test", multiple=True, metavar="PATH", help="Pairs to measure on, beside those held out.")
 def pm(data: tuple[str, ...], test: tuple[str, ...], **given: Any) -> int:
     """Train a preference model on labelled pairs, with their probabilities as targets."""
     return _run("pm", {"data": _paths(data), "test": _paths(test)}, **given)
+
+
+@group.command()
+@TRAINING
+@click.option("--data", multiple=True, metavar="PATH", help="Labelled pairs: a run, or a file. May be given again.")
+@click.option("--test", multiple=True, metavar="PATH", help="Pairs to measure on, beside those held out.")
+@click.option("--beta", type=float, help="How strongly the policy is held to where it started.")
+def dpo(data: tuple[str, ...], test: tuple[str, ...], beta: float | None, **given: Any) -> int:
+    """Train a policy on labelled pairs directly, with their probabilities as targets."""
+    flags = {"data": _paths(data), "test": _paths(test), "beta": None if beta is None else str(beta)}
+    return _run("dpo", flags, **given)
+
+
+@group.command()
+@TRAINING
+def rl(**given: Any) -> int:
+    """Train a policy by reinforcement learning on what preference models or judges reward.
+
+    What it is rewarded with, and how it is watched, stands in SETTINGS.
+    """
+    return _run("rl", {}, **given)
 
 
 def _paths(paths: tuple[str, ...]) -> str | None:
