@@ -5,18 +5,18 @@ Pure functions of texts. Words are compared in lower case and without punctuatio
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+from engine.phrases import WORDS
+
 PHRASE_WORDS = 4
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text, in lower case; an apostrophe inside belongs to its word."""
-    return [word.replace("’", "'") for word in WORD.findall(text.lower())]
+    return [word.replace("’", "'") for word in WORDS.findall(text.lower())]
 
 
 def phrases_of(text: str, length: int = PHRASE_WORDS) -> Iterator[tuple[str, ...]]:

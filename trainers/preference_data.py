@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -19,11 +19,15 @@ from pydantic import Field
 
 from constitution.faults import BadInput, Fault
 from constitution.hashing import content_hash
-from engine.pairs import Pair, read_pairs, text_of
+from constitution.loading import load_constitution_text
+from engine.chains import label_of as label_of_votes
+from engine.pairs import Pair, is_run_folder, read_pairs, text_of
 from engine.records import derived_seed
 from engine.settings import Settings
+from engine.storage import Folder
 from trainers.losses import MARGINS, Grade
 from trainers.mixing import drawn, mixture
+from trainers.reward import under_principle
 
 FAULTS_LISTED = 20
 
@@ -48,6 +52,9 @@ class PreferenceSource(Settings):
     """`hard` takes every preferred answer as certainly better, whatever its probability."""
     margins: Literal["small", "large"] | None = None
     """Ask for margins by the column `grade`: how strongly a person preferred the answer."""
+    by_principle: bool = False
+    """For a principle-conditioned model, from a run: a pair for every principle that was asked about, with its own
+    label, and with the principle in the system message."""
 
 
 class PairWeights(Settings):
@@ -140,9 +147,7 @@ def load_pairs(sources: Sequence[PreferenceSource], where: str) -> list[PairSet]
     for number, source in enumerate(sources):
         found = PairSet()
         try:
-            for pair in itertools.islice(
-                read_pairs(source.path, split=source.split, on_fault=faults.append), source.limit
-            ):
+            for pair in _pairs(source, f"{where}.{number}", faults):
                 _add(pair, source, found, seen, faults)
             faults += [] if faults else _nothing_to_learn(found, source, f"{where}.{number}")
         except BadInput as error:
@@ -152,6 +157,14 @@ def load_pairs(sources: Sequence[PreferenceSource], where: str) -> list[PairSet]
         more = len(faults) - FAULTS_LISTED
         raise BadInput([*faults[:FAULTS_LISTED], *([Fault(f"and {more:,} more faults")] if more > 0 else [])])
     return sets
+
+
+def _pairs(source: PreferenceSource, where: str, faults: list[Fault]) -> Iterator[Pair]:
+    """The pairs of a source as they were judged: under all principles together, or under each."""
+    asked = questions(source.path, f"{where}.by_principle") if source.by_principle else None
+    read = read_pairs(source.path, split=source.split, on_fault=faults.append)
+    for pair in itertools.islice(read, source.limit):
+        yield from [pair] if asked is None else per_principle(pair, asked)
 
 
 def _add(pair: Pair, source: PreferenceSource, found: PairSet, seen: set[str], faults: list[Fault]) -> None:
@@ -172,7 +185,35 @@ def _add(pair: Pair, source: PreferenceSource, found: PairSet, seen: set[str], f
 
 def _content(pair: Pair) -> str:
     """The same for the same two answers to the same prompt, whichever is preferred."""
-    return content_hash([pair.item_id, *sorted([text_of(pair.chosen), text_of(pair.rejected)])])
+    return content_hash([list(pair.prompt), *sorted([text_of(pair.chosen), text_of(pair.rejected)])])
+
+
+def questions(run: str, where: str) -> dict[str, str]:
+    """The comparison question of every principle of a run. Raises BadInput where there is no run."""
+    folder = Folder(run)
+    if not is_run_folder(folder):
+        hint = "name the run folder itself: its votes say what each principle found"
+        raise BadInput(Fault("this is no run folder", file=run, where=where, hint=hint))
+    constitution = load_constitution_text(folder.read("constitution.yaml").decode(), f"{run}/constitution.yaml")
+    return {principle.id: principle.comparison or "" for principle in constitution.principles}
+
+
+def per_principle(pair: Pair, asked: Mapping[str, str]) -> Iterator[Pair]:
+    """The pair as each of its principles sees it: the prompt under the principle, with the label of its votes alone."""
+    both_orders = len({vote.order for vote in pair.votes}) == 2
+    for principle in pair.principle_ids:
+        votes = [vote for vote in pair.votes if vote.principle_id == principle]
+        probability, consistent = label_of_votes(votes, both_orders=both_orders)
+        yield replace(
+            pair,
+            pair_id=f"{pair.pair_id}/{principle}",
+            prompt=tuple(under_principle(pair.prompt, asked[principle])),
+            probability=probability,
+            order_consistent=consistent,
+            status="undecided" if probability is None else "tie" if probability == 0.5 else "decided",
+            votes=(),
+            principle_ids=(principle,),
+        )
 
 
 def _nothing_to_learn(found: PairSet, source: PreferenceSource, where: str) -> list[Fault]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from constitution.faults import BadInput
 from engine.pairs import Pair, text_of
+from engine.records import Vote
 from trainers.preference_data import (
     PairSet,
     PairWeights,
@@ -20,6 +22,8 @@ from trainers.preference_data import (
     label_of,
     load_pairs,
     mixed_pairs,
+    per_principle,
+    prepared_pair,
 )
 
 HH_RLHF = Path(__file__).parents[2].parent / "shared" / "data" / "hh-rlhf" / "harmless-base.jsonl.gz"
@@ -158,6 +162,27 @@ def test_bins_are_weighed_and_weight_0_leaves_out(tmp_path: Path) -> None:
     mixed, left_out = mixed_pairs(sources, [both_bad, bad_preferred, other], PairWeights(both_bad=0.5), seed=1)
     assert [[pair.weight for pair in pairs] for pairs in mixed] == [[0.5, 0.5], [], [2.0]]
     assert left_out == {"weight 0 (bad preferred)": 3}
+
+
+def vote(principle: str, order: Literal["ab", "ba"], probability_a: float | None) -> Vote:
+    return Vote(principle, "0" * 16, order, (), 1.0, probability_a, "", "", ())
+
+
+def test_a_pair_is_learnt_under_each_principle_with_its_own_label(tmp_path: Path, pair: Any) -> None:
+    votes = (vote("kind", "ab", 0.9), vote("kind", "ba", 0.7), vote("true", "ab", 0.2), vote("true", "ba", 0.2))
+    unread = (vote("safe", "ab", 0.9), vote("safe", "ba", None))
+    judged = replace(pair(row()), votes=(*votes, *unread), principle_ids=("kind", "true", "safe"))
+    asked = {"kind": "Which is kinder?", "true": "Which is truer?", "safe": "Which is safer?"}
+    kind, true, safe = (prepared_pair(each, PreferenceSource(path="x")) for each in per_principle(judged, asked))
+    assert isinstance(kind, Pair)
+    assert isinstance(true, Pair)
+    assert safe == "undecided"
+    assert kind.prompt[0] == {"role": "system", "content": "Judge by: Which is kinder?"}
+    assert (text_of(kind.chosen), text_of(true.chosen)) == ("Glue it.", "No.")
+    assert (label_of(kind), label_of(true)) == pytest.approx((0.8, 0.8))
+    assert kind.item_id == true.item_id == judged.item_id, "they are held out together"
+    with pytest.raises(BadInput, match="this is no run folder"):
+        load_pairs([written(tmp_path, [row()], by_principle=True)], "data")
 
 
 def test_all_pairs_of_a_prompt_are_held_out_together(tmp_path: Path) -> None:
