@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
     "judge-report": ("charter.commands.judge_report:judge_report", "Try a judge on what people have decided."),
     "drift": ("charter.commands.drift:drift", "Compare how sets of answers are written: phrases, variety, sermons."),
+    "bias": ("charter.commands.bias:bias", "Count who is named in prompts and answers, and how they are treated."),
     "doctor": ("charter.commands.doctor:doctor", "Say what this machine can run, and what is missing."),
 }
 """Name: where the command is, and its line of help. The order is that of a user's day."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from constitution.faults import BadInput, Fault
-from engine.inputs.source import COMPRESSIONS, CONTAINERS
+from evaluation.answers import set_name
 
 ENDINGS = (".jsonl", ".csv")
 
@@ -18,10 +18,7 @@ ENDINGS = (".jsonl", ".csv")
 def labels_path(path: str, output: str | None, what: str) -> Path:
     """Where labels go: the file that was asked for, or `NAME.<what>.jsonl` in the folder the command runs in."""
     if output is None:
-        name = Path(path).name
-        for ending in (*COMPRESSIONS, *CONTAINERS):
-            name = name.removesuffix(ending)
-        return Path(f"{name}.{what}.jsonl")
+        return Path(f"{set_name(path)}.{what}.jsonl")
     target = Path(output)
     if target.suffix not in ENDINGS:
         raise BadInput(Fault("labels are written as .jsonl or .csv", file=output, where="--output"))

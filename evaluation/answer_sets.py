@@ -9,7 +9,7 @@ from constitution.faults import BadInput, Fault, did_you_mean
 from engine.pairs import is_run_folder
 from engine.records import RevisedRow, from_row
 from engine.storage import Folder, StageStore
-from evaluation.answers import Answer, read_answers
+from evaluation.answers import Answer, read_answers, set_name
 from trainers.demonstrations import REVISE_STAGE
 
 
@@ -28,7 +28,7 @@ def read_answer_sets(
             found = revision_rounds(Folder(path), limit)
         else:
             answers = read_answers(path, prompt_column, completion_column, limit)
-            found = {Path(path).name.partition(".jsonl")[0]: answers} if by is None else _by_column(answers, by, path)
+            found = {set_name(path): answers} if by is None else _by_column(answers, by, path)
         for name, answers in found.items():
             unused = name if len(paths) == 1 or name not in sets else f"{name} ({path})"
             sets.setdefault(unused, []).extend(answers)

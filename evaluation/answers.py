@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from constitution.faults import BadInput, Fault, did_you_mean
 from engine.inputs.conversations import MissingColumn, WrongShape, chat_messages, cut_answer, parse_transcript
 from engine.inputs.rows import Row, read_rows
-from engine.inputs.source import PromptSource, find_inputs
+from engine.inputs.source import COMPRESSIONS, CONTAINERS, PromptSource, find_inputs
 from prompts.messages import Message
 
 PROMPT_COLUMNS = ("prompt", "question", "instruction", "query", "goal", "behavior", "rl_prompt", "messages")
@@ -68,6 +69,14 @@ def read_answers(
     if not answers:
         raise BadInput(Fault("there are no rows in it", file=path))
     return answers
+
+
+def set_name(path: str) -> str:
+    """What the answers of a file are called: its name without the endings that say how it is stored."""
+    name = Path(path).name
+    for ending in (*COMPRESSIONS, *CONTAINERS):
+        name = name.removesuffix(ending)
+    return name or path
 
 
 def _answers(row: Row, prompt_column: str | None, completion_column: str | None) -> Iterator[Answer]:

@@ -51,11 +51,15 @@ def share(held: int, n: int) -> Estimate:
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], seed: int = 0) -> Estimate:
     """A mean of cases of which those in one cluster (answers to one prompt) belong together.
 
-    The interval is a percentile bootstrap over clusters. It is None with fewer than two of them.
+    The interval is a percentile bootstrap over clusters. It is None with fewer than two of them. A share that is 0 or 1
+    throughout has Wilson's interval over clusters, since a bootstrap would be sure of it.
     """
     if not values:
         return NOTHING
     number = cluster_numbers(clusters)
+    if len(set(values)) == 1 and values[0] in (0, 1) and number.max() > 0:
+        clusterwise = share(round(values[0]) * int(number.max() + 1), int(number.max() + 1))
+        return Estimate(float(values[0]), clusterwise.low, clusterwise.high, len(values))
     counts = np.bincount(number)
     sums = np.zeros(len(counts))
     np.add.at(sums, number, np.asarray(values, dtype=np.float64))
