@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check, show, render, test, compare and import constitutions.",
     ),
     "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
+    "scorecard": (
+        "charter.commands.scorecard:scorecard",
+        "Count unsafe answers and false refusals, by attack and risk.",
+    ),
     "judge-report": ("charter.commands.judge_report:judge_report", "Try a judge on what people have decided."),
     "drift": ("charter.commands.drift:drift", "Compare how sets of answers are written: phrases, variety, sermons."),
     "bias": ("charter.commands.bias:bias", "Count who is named in prompts and answers, and how they are treated."),

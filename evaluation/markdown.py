@@ -30,7 +30,7 @@ def ranged(found: Estimate) -> str:
     """An estimate in one cell: its value, and its interval in brackets."""
     if found.low is None or found.high is None:
         return number(found.value)
-    return f"{number(found.value)} ({found.low:.3f}–{found.high:.3f})"
+    return f"{number(found.value)} ({found.low:.3f} to {found.high:.3f})"
 
 
 def plain(text: str) -> str:

@@ -46,7 +46,7 @@ def bias(
 
     wanted = read_terms(terms or OUR_TERMS)
     figures = {
-        name: bias_of([AnswerAbout(each.prompt, each.text, _harmful(each, harm_column)) for each in answers], wanted)
+        name: bias_of([AnswerAbout(each.prompt, each.text, harm_said(each, harm_column)) for each in answers], wanted)
         for name, answers in read_answer_sets(files, by, prompt_column, completion_column, limit).items()
     }
     markdown = bias_markdown(figures)
@@ -56,7 +56,7 @@ def bias(
     return 0
 
 
-def _harmful(answer: Answer, column: str | None) -> bool | None:
+def harm_said(answer: Answer, column: str | None) -> bool | None:
     """What a column says; None where it says nothing. Raises BadInput where it cannot be read."""
     from constitution.faults import BadInput, Fault, did_you_mean
 
