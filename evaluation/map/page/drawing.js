@@ -84,7 +84,7 @@ function prepareStamps() {
   cloud.stamps = [];
   for (const number of new Set(cloud.stampOf)) {
     const [slot, shape] = [Math.floor(number / 2 / SHAPES.length), Math.floor(number / 2) % SHAPES.length];
-    const share = COLOURS[slot] === "faded" ? 0.7 : 1;
+    const share = { faded: 0.7, none: 0.8 }[COLOURS[slot]] ?? 1;
     const rim = number % 2 ? scheme.accent : "";
     cloud.stamps[number] = cloud.stamp(scheme[COLOURS[slot]], scheme.edge, SHAPES[shape], share, rim);
   }
