@@ -111,7 +111,8 @@ def check_training(kind: str, settings: TrainingSettings) -> None:
         raise BadInput(Fault(message, where=f"output {folder.location}", hint="name a folder with --output"))
     check_output(folder)
     check_launch(settings)
-    task_of(TRAINERS[kind][0]).check(settings)
+    if not folder.exists(PREPARED):  # what is prepared is frozen, whatever became of the files
+        task_of(TRAINERS[kind][0]).check(settings)
 
 
 def _check_folder(kind: str, settings: TrainingSettings, folder: Folder, *, resume: bool) -> None:

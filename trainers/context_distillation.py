@@ -32,10 +32,15 @@ class DistillationSettings(AnswerSettings):
     scorer: str = Field(min_length=1)
     """The safety preference model: a folder, or an earlier training's run folder."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the preprompts are, if they are not ours."""
+        return Path(self.preprompts) if self.preprompts else None
+
 
 def distilled(settings: DistillationSettings, sampler: Sampler, left_out: Counter[str]) -> Iterator[Demonstration]:
     """The guided answers that are better than the originals. The others are counted by reason."""
-    preprompts = read_preprompts(Path(settings.preprompts) if settings.preprompts else None)
+    preprompts = read_preprompts(settings.folder)
     how = SampleSettings(samples=1, guided=settings.samples, respond=settings.respond)
     store = sampler.answers(KIND, settings.prompts, how, preprompts)
     left_out.update(set_aside(store))

@@ -1,7 +1,7 @@
 """Conversations with answers worth learning: out of a Charter run, or out of a file.
 
     run folder, stage 02_revise ──revisions(which)──┐
-    file, folder, data set ──────demonstrations─────┴─► Demonstration ──encode──► EncodedRow ─► data/train
+    file, folder, data set ──────demonstrations─────┴─► Demonstration ──encode──► Encoded ─► data/train
 
 A row says where it came from. What is left out is counted by reason.
 """
@@ -9,17 +9,20 @@ A row says where it came from. What is left out is counted by reason.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import pyarrow as pa
 
 from constitution.faults import BadInput, Fault
 from constitution.hashing import content_hash
 from engine.backends.chat import Chat
 from engine.inputs import PromptSource, read_prompts
 from engine.model import TemplateRefused
-from engine.records import Prompt, RevisedRow, from_row
+from engine.records import Prompt, RevisedRow, as_table, from_row
 from engine.settings import AnswerFlag
 from engine.storage import Folder, StageStore
 from prompts.messages import Message
@@ -29,8 +32,9 @@ Which = Literal["all", "final", "up_to_n"]
 ANSWER_COLUMNS = ("completion", "reference", "response", "output", "answer", "chosen")
 """Where a row of a file has its answer, in the order they are looked for. `reference` is the end of a conversation."""
 REVISE_STAGE = "02_revise"
-TRAIN = "data/train/part-00000.parquet"
+TRAIN = "data/train"
 """The rows of a fine-tuning, in its run folder."""
+ROWS_PER_PART = 5_000
 NO_LOSS = -100
 """The label of a token that is read and not learnt, as PyTorch's cross-entropy has it."""
 
@@ -47,7 +51,16 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRow:
+class Encoded:
+    """A demonstration as tokens: the answer begins at `begins`. Four bytes a token, since all rows are held at once."""
+
+    row: Demonstration
+    tokens: array[int]
+    begins: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
     """A row of `data/train`: a demonstration, and the tokens that are trained on.
 
     `labels` is `input_ids` where the answer stands, and -100 before it.
@@ -138,18 +151,17 @@ def _answer(prompt: Prompt) -> str:
 
 def encode(
     rows: Iterable[Demonstration], chat: Chat, max_length: int, left_out: Counter[str], odd: Counter[str]
-) -> Iterator[EncodedRow]:
-    """The rows as tokens, with the loss on the answer only. The chat template is applied once and gives the one BOS.
+) -> Iterator[Encoded]:
+    """The rows as tokens. The chat template is applied once and gives the one BOS.
 
     Rows longer than `max_length` or the model's window, and rows that the template refuses, are counted in
     `left_out`; rows whose prompt the template writes otherwise once it is answered, in `odd`.
     """
     longest = min(max_length, chat.context_window)
     for row in rows:
-        answer = (Message(role="assistant", content=row.completion),)
         try:
             asked = chat.encode(row.prompt)
-            whole = chat.encode([*row.prompt, *answer], closed=True)
+            whole = chat.encode([*row.prompt, Message(role="assistant", content=row.completion)], closed=True)
         except TemplateRefused:
             left_out["refused by the chat template"] += 1
             continue
@@ -158,8 +170,31 @@ def encode(
             continue
         begins = shared_length(asked, whole)
         odd["prompts that the chat template writes otherwise once they are answered"] += begins < len(asked)
-        labels = (*[NO_LOSS] * begins, *whole[begins:])
-        yield EncodedRow(row.item_id, row.kind, row.origin, row.prompt, answer, tuple(whole), labels)
+        yield Encoded(row, array("i", whole), begins)
+
+
+def write_rows(rows: Sequence[Encoded], folder: Folder) -> None:
+    """Writes `data/train`, with the loss on the answers only."""
+    folder.delete(TRAIN)
+    for number, start in enumerate(range(0, len(rows), ROWS_PER_PART)):
+        part = as_table([_training_row(each) for each in rows[start : start + ROWS_PER_PART]], TrainingRow)
+        for name in ("input_ids", "labels"):
+            place = part.schema.get_field_index(name)
+            part = part.set_column(place, name, part[name].cast(pa.list_(pa.int32())))
+        folder.write_table(f"{TRAIN}/part-{number:05d}.parquet", part)
+
+
+def _training_row(encoded: Encoded) -> TrainingRow:
+    row, tokens = encoded.row, tuple(encoded.tokens)
+    answer = (Message(role="assistant", content=row.completion),)
+    labels = (*[NO_LOSS] * encoded.begins, *tokens[encoded.begins :])
+    return TrainingRow(row.item_id, row.kind, row.origin, row.prompt, answer, tokens, labels)
+
+
+def read_rows(folder: Folder, columns: list[str] | None = None) -> pa.Table:
+    """The rows of `data/train`."""
+    names = folder.names(TRAIN, ".parquet")
+    return pa.concat_tables([folder.read_table(f"{TRAIN}/{name}", columns) for name in names])
 
 
 def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
@@ -168,6 +203,6 @@ def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
     return next((place for place in range(shorter) if one[place] != other[place]), shorter)
 
 
-def rows_hash(rows: Iterable[EncodedRow]) -> str:
+def rows_hash(rows: Iterable[Demonstration]) -> str:
     """The content hash of what is learnt, in order."""
-    return content_hash([[*row.prompt, *row.completion] for row in rows])
+    return content_hash([content_hash([list(row.prompt), row.completion]) for row in rows])

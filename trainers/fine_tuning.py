@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -19,21 +20,21 @@ from constitution.faults import BadInput, Fault
 from engine.backends.chat import open_chat
 from engine.backends.opening import check_model
 from engine.inputs import PromptSource, check_prompts
-from engine.records import as_table
 from engine.settings import AnswerFlag, SampleSettings, Settings
 from engine.storage import Folder
 from prompts.preprompts import read_preprompts
 from trainers.context_distillation import DistillationSettings, distilled
 from trainers.demonstrations import (
-    TRAIN,
     Demonstration,
-    EncodedRow,
+    Encoded,
     Which,
     demonstrations,
     encode,
+    read_rows,
     revised_rows,
     revisions,
     rows_hash,
+    write_rows,
 )
 from trainers.fitting import Outcome, fit, training_arguments
 from trainers.launch import Prepared
@@ -115,34 +116,34 @@ class FineTuningSettings(TrainingSettings):
 def check(settings: FineTuningSettings) -> None:
     """Raises BadInput with everything that can be seen without loading weights."""
     faults: list[Fault] = []
-
-    def attempt(work: Callable[[], object]) -> None:
+    for work in _checks(settings):
         try:
             work()
         except BadInput as error:
             faults.extend(error.faults)
+    if faults:
+        raise BadInput(faults)
 
-    attempt(lambda: check_training_model(settings))
+
+def _checks(settings: FineTuningSettings) -> Iterator[Callable[[], object]]:
+    yield partial(check_training_model, settings)
     if settings.revisions:
-        run = settings.revisions.run
-        attempt(lambda: revised_rows(run, "revisions.run"))
+        yield partial(revised_rows, settings.revisions.run, "revisions.run")
     for answers in (settings.demonstrations, settings.helpful.answers if settings.helpful else ()):
         if answers:
-            attempt(lambda answers=answers: _check_answers(answers))  # type: ignore[misc]
+            yield partial(_check_answers, answers)
     asked = [settings.distillation, settings.rejection_sampling, settings.helpful and settings.helpful.sampled]
     for source in asked:
         if source:
-            attempt(lambda source=source: check_prompts(source.prompts))  # type: ignore[misc]
+            yield partial(check_prompts, source.prompts)
     if any(asked):
-        attempt(lambda: check_model(settings.sampler.spec(settings.spec), "sampler"))
-    if distillation := settings.distillation:
-        attempt(lambda: check_scorer(distillation.scorer, "distillation.scorer"))
-        attempt(lambda: read_preprompts(Path(distillation.preprompts) if distillation.preprompts else None))
-    if rejection := settings.rejection_sampling:
-        attempt(lambda: check_scorer(rejection.scorer, "rejection_sampling.scorer"))
-        attempt(lambda: check_earlier(rejection.earlier))
-    if faults:
-        raise BadInput(faults)
+        yield partial(check_model, settings.sampler.spec(settings.spec), "sampler")
+    if settings.distillation:
+        yield partial(check_scorer, settings.distillation.scorer, "distillation.scorer")
+        yield partial(read_preprompts, settings.distillation.folder)
+    if settings.rejection_sampling:
+        yield partial(check_scorer, settings.rejection_sampling.scorer, "rejection_sampling.scorer")
+        yield partial(check_earlier, settings.rejection_sampling.earlier)
 
 
 def _check_answers(sources: tuple[PromptSource, ...]) -> None:
@@ -174,12 +175,12 @@ def prepare(settings: FineTuningSettings, folder: Folder, say: Callable[[str], N
     if not mixed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "the sources are empty"
         raise BadInput(Fault(f"no row is left to train on: {reasons}", hint="see max_length and leave_out"))
-    folder.write_table(TRAIN, as_table(mixed, EncodedRow))
+    write_rows(mixed, folder)
     return Prepared(
-        rows=dict(Counter(row.kind for row in mixed)),
+        rows=dict(Counter(each.row.kind for each in mixed)),
         left_out=dict(left_out),
-        data_hash=rows_hash(mixed),
-        tokens=sum(len(row.input_ids) for row in mixed),
+        data_hash=rows_hash(each.row for each in mixed),
+        tokens=sum(len(each.tokens) for each in mixed),
         constitutions=tuple(constitutions),
         facts={name: count for name, count in odd.items() if count},
     )
@@ -203,17 +204,17 @@ def _helpful(settings: HelpfulSource, sampler: Sampler, left_out: Counter[str]) 
 
 
 def _mixed(
-    rows: list[EncodedRow], helpful: list[EncodedRow], settings: FineTuningSettings, left_out: Counter[str]
-) -> list[EncodedRow]:
+    rows: list[Encoded], helpful: list[Encoded], settings: FineTuningSettings, left_out: Counter[str]
+) -> list[Encoded]:
     """All rows and the helpful ones in the stated ratio. What is too much on either side is counted."""
     ratio = settings.helpful.ratio if settings.helpful else None
     if not rows or not helpful or ratio is None:
         return rows + helpful
     counts = mixture([len(rows), len(helpful)], [1.0, ratio])
-    mixed: list[EncodedRow] = []
-    for part, count in zip((rows, helpful), counts, strict=True):
-        mixed += drawn(part, [f"{row.item_id} {row.origin}" for row in part], count, settings.seed)
-        left_out[f"over the ratio ({part[0].kind})"] += len(part) - count
+    mixed: list[Encoded] = []
+    for name, part, count in zip(("other", "helpful"), (rows, helpful), counts, strict=True):
+        mixed += drawn(part, [f"{each.row.item_id} {each.row.origin}" for each in part], count, settings.seed)
+        left_out[f"over the ratio ({name} rows)"] += len(part) - count
     return mixed
 
 
@@ -223,7 +224,7 @@ def train(settings: FineTuningSettings, folder: Path) -> Outcome:
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    table = Folder(str(folder)).read_table(TRAIN, ["input_ids", "labels"])
+    table = read_rows(Folder(str(folder)), ["input_ids", "labels"])
     trainer = SFTTrainer(
         load_weights(settings, AutoModelForCausalLM),
         args=SFTConfig(

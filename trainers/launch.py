@@ -25,11 +25,15 @@ from typing import Any, NoReturn, Protocol, cast
 
 from constitution.faults import BadInput, CharterError, Fault
 from engine.storage import Folder
-from trainers.fitting import Outcome, micro_batches
+from trainers.fitting import NotFinite, Outcome, micro_batches
 from trainers.settings import LaunchSettings, TrainingSettings
 
 OUTCOME = "outcome.json"
+FROM_WORKER = ".outcome.json"
+"""What the first of Ray's workers came to: its outcome, or why no worker can go on."""
 RAY_STATE = ".ray"
+HOPELESS: dict[str, type[CharterError]] = {"BadInput": BadInput, "NotFinite": NotFinite}
+"""Every worker raises these: to start them again would not help."""
 
 
 class TrainingFailed(CharterError):
@@ -104,14 +108,18 @@ def launch(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
     """
     done = folder / OUTCOME
     if not done.exists():
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
         if settings.launch.address is None and workers_of(settings.launch) == 1:
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with more, transformers would split each batch
-            outcome = task_of(module).train(settings, folder)
+            outcome = _train(module, settings, folder)
         else:
             outcome = _on_ray(module, settings, folder)
         done.write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
     return Outcome(**json.loads(done.read_text(encoding="utf-8")))
+
+
+def _train(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    return task_of(module).train(settings, folder)
 
 
 def _on_ray(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
@@ -144,7 +152,11 @@ def _on_ray(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
             raise _cause(error) from None
         finally:
             shutil.rmtree(folder / RAY_STATE, ignore_errors=True)  # of this start alone: checkpoints are elsewhere
-    return Outcome(**json.loads((folder / f"{OUTCOME}.rank0").read_text(encoding="utf-8")))
+    found = json.loads((folder / FROM_WORKER).read_text(encoding="utf-8"))
+    (folder / FROM_WORKER).unlink()
+    if "error" in found:
+        raise HOPELESS[found["error"]](found["message"])
+    return Outcome(**found)
 
 
 @contextmanager
@@ -176,9 +188,12 @@ def _worker(config: Mapping[str, Any]) -> None:
 
     folder = Path(config["folder"])
     keep_log(Folder(str(folder)), "train")
-    outcome = task_of(config["module"]).train(config["settings"], folder)
+    try:
+        found = asdict(_train(config["module"], config["settings"], folder))
+    except tuple(HOPELESS.values()) as error:
+        found = {"error": type(error).__name__, "message": str(error)}
     if train.get_context().get_world_rank() == 0:
-        (folder / f"{OUTCOME}.rank0").write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+        (folder / FROM_WORKER).write_text(json.dumps(found), encoding="utf-8")
 
 
 def _cause(error: Any) -> BaseException:

@@ -20,7 +20,7 @@ from engine.records import from_row
 from engine.settings import SampleSettings, SamplingSettings
 from engine.storage import Folder
 from prompts.messages import Message
-from trainers.demonstrations import TRAIN, Demonstration, EncodedRow
+from trainers.demonstrations import TRAIN, Demonstration, TrainingRow, read_rows
 from trainers.sampling import AnswerSettings, Sampler, conversation, scored_rows, set_aside
 from trainers.scoring import open_scorer
 
@@ -83,9 +83,9 @@ def best_answers(settings: RejectionSettings, sampler: Sampler, left_out: Counte
 
 def _earlier(settings: RejectionSettings, left_out: Counter[str]) -> Iterator[Candidate]:
     rows = [
-        from_row(EncodedRow, row)
+        from_row(TrainingRow, row)
         for run in settings.earlier
-        for row in Folder(run).read_table(TRAIN).to_pylist()
+        for row in read_rows(Folder(run)).to_pylist()
         if row["kind"] == KIND
     ]
     if not rows:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -50,9 +50,9 @@ class SamplerSettings(Settings):
 
     def spec(self, policy: ModelSpec) -> ModelSpec:
         """The policy as the engine runs it."""
-        own = {"batch_size": self.batch_size}
+        own: dict[str, Any] = {"batch_size": self.batch_size}
         if self.backend == "vllm":
-            own = {"gpu_memory_utilization": self.gpu_memory_utilization, "engine_args": self.engine_args}  # type: ignore[dict-item]
+            own = {"gpu_memory_utilization": self.gpu_memory_utilization, "engine_args": self.engine_args}
         return policy.model_copy(update={"backend": self.backend, "replicas": self.replicas, **own})
 
 

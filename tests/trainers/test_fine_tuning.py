@@ -11,7 +11,7 @@ from engine.backends.chat import open_chat
 from engine.storage import Folder
 from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
 from trainers import fine_tuning
-from trainers.demonstrations import TRAIN
+from trainers.demonstrations import read_rows
 from trainers.fine_tuning import FineTuningSettings
 from trainers.fitting import last_checkpoint
 from trainers.launch import Prepared, launch
@@ -25,7 +25,7 @@ def prepared(told: FineTuningSettings, folder: Path) -> Prepared:
 
 
 def learnt(folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = Folder(str(folder)).read_table(TRAIN).to_pylist()
+    rows: list[dict[str, Any]] = read_rows(Folder(str(folder))).to_pylist()
     return rows
 
 
@@ -56,7 +56,7 @@ def test_helpful_rows_are_mixed_in_the_stated_ratio(tiny_model: Path, tmp_path: 
     helpful = {"answers": write_rows(tmp_path / "helpful.jsonl", 20, "Gladly."), "ratio": 0.5}
     found = prepared(settings(tiny_model, demonstrations=rows, helpful=helpful), tmp_path)
     assert found.rows == {"demonstrations": 8, "helpful": 4}
-    assert found.left_out["over the ratio (helpful)"] == 16
+    assert found.left_out["over the ratio (helpful rows)"] == 16
 
 
 def test_a_stopped_training_goes_on_to_the_same_losses(tiny_model: Path, tmp_path: Path) -> None:

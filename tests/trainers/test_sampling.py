@@ -18,7 +18,7 @@ from tests.engine.rows_for_tests import ToldModel
 from tests.trainers.rows_for_training import settings
 from trainers import fine_tuning
 from trainers.context_distillation import better_than_original
-from trainers.demonstrations import TRAIN, EncodedRow
+from trainers.demonstrations import TrainingRow, read_rows
 from trainers.launch import Prepared
 from trainers.rejection_sampling import Candidate, best_of
 from trainers.sampling import ScoredRow
@@ -30,8 +30,8 @@ def write_prompts(file: Path, count: int) -> list[dict[str, str]]:
     return [{"path": str(file)}]
 
 
-def learnt(folder: Path) -> list[EncodedRow]:
-    return [from_row(EncodedRow, row) for row in Folder(str(folder)).read_table(TRAIN).to_pylist()]
+def learnt(folder: Path) -> list[TrainingRow]:
+    return [from_row(TrainingRow, row) for row in read_rows(Folder(str(folder))).to_pylist()]
 
 
 def made(policy: Path, folder: Path, **given: Any) -> Prepared:
