@@ -191,6 +191,7 @@ def clean_revision(text: str) -> str:
     return text.strip()
 
 
+CHAT_MARKERS = r"<\|[a-z0-9_]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
 LEAKS = tuple(
     re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
@@ -206,8 +207,7 @@ LEAKS = tuple(
         # a judge's template
         r"the answer is: \(",
         r"</?(?:conversation|response)>",
-        # the markers of chat templates
-        r"<\|[a-z0-9_]+\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>",
+        CHAT_MARKERS,
         # our instructions, echoed
         r"write only the (?:critique|new response)|repeat the response unchanged|write exactly: no change",
         r"\A\W*no change needed\W*\Z",
@@ -217,6 +217,11 @@ LEAKS = tuple(
         r"\A\W*(?:my|your) (?:last|previous|preceding|original) (?:response|answer|reply)\b",
     )
 )
+
+
+def holds_chat_marker(text: str) -> bool:
+    """Whether a tokenizer may read a part of the text as the border of a turn."""
+    return re.search(CHAT_MARKERS, text, re.IGNORECASE) is not None
 
 
 def leaks_template(text: str) -> str | None:
