@@ -41,6 +41,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "judge-report": ("charter.commands.judge_report:judge_report", "Try a judge on what people have decided."),
     "drift": ("charter.commands.drift:drift", "Compare how sets of answers are written: phrases, variety, sermons."),
     "bias": ("charter.commands.bias:bias", "Count who is named in prompts and answers, and how they are treated."),
+    "export": ("charter.commands.export:export", "Write data in the form that a trainer's own loader reads."),
+    "card": ("charter.commands.card:card", "Write the card of a run's data or of a trained model again."),
+    "push": ("charter.commands.push:push", "Send an export or a model to the Hugging Face hub, private by default."),
     "doctor": ("charter.commands.doctor:doctor", "Say what this machine can run, and what is missing."),
 }
 """Name: where the command is, and its line of help. The order is that of a user's day."""

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from charter.card import card
+from charter.card import run_card
 from charter.flagging import flags_of
 from charter.recipe import Recipe, check_recipe, differences, frozen
 from charter.reuse import reuse_of
@@ -331,7 +331,7 @@ def finish(recipe: Recipe, stages: Mapping[str, Mapping[str, int]]) -> Outcome:
     manifest |= {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "stages": stages, "products": products}
     manifest |= {"flags": flags} if flags else {}
     folder.write_json("manifest.json", manifest)
-    folder.write("README.md", card(recipe, manifest, cost).encode())
+    folder.write("README.md", run_card(folder).encode())
     return Outcome(folder, stages, products, cost, flags)
 
 

@@ -3,7 +3,6 @@ characters and bidirectional marks are made visible, and no markup is read."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,19 +11,11 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from charter.printing import printable as printable
 from charter.trial import Exchange, TrialRow
 from engine.model import Completion
 from engine.records import Comparison, RevisedRow
 from prompts.messages import Message
-
-# Everything that moves the cursor, changes the terminal or reorders text; line feeds and tabs stay.
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """The text with every character that could disturb a terminal written as its code point."""
-    return UNPRINTABLE.sub(lambda match: f"<U+{ord(match.group()):04X}>", text)
-
 
 MOST_LETTERS = 4_000
 """Of a message's text; a longer one loses its middle unless everything is asked for."""
