@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check, show, render, test, compare and import constitutions.",
     ),
     "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
+    "redteam": ("charter.commands.redteam:redteam", "Push prompts in several ways: attack vectors over seeds."),
     "scorecard": (
         "charter.commands.scorecard:scorecard",
         "Count unsafe answers and false refusals, by attack and risk.",
