@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "charter.commands.constitution:group",
         "Check, show, render, test, compare and import constitutions.",
     ),
+    "evaluate": ("charter.commands.evaluate:evaluate", "Hold policies against each other on the same prompts."),
+    "report": ("charter.commands.report:report", "Write the report of a run, a training, an evaluation or a loop."),
     "refusals": ("charter.commands.refusals:refusals", "Label which answers of a file refuse, and how."),
     "redteam": ("charter.commands.redteam:redteam", "Push prompts in several ways: attack vectors over seeds."),
     "scorecard": (

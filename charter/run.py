@@ -311,7 +311,9 @@ def _run_stages(
 
 
 def finish(recipe: Recipe, stages: Mapping[str, Mapping[str, int]]) -> Outcome:
-    """Makes the data sets, flags, cost and card of sealed stages, whose counts by name are given."""
+    """Makes the data sets, flags, cost, card and report of sealed stages, whose counts by name are given."""
+    from charter.reporting import write_report  # what figures are made with is imported when there are some
+
     folder = recipe.folder
     products: dict[str, dict[str, Any]] = {}
     flags: dict[str, Any] = {}
@@ -332,6 +334,7 @@ def finish(recipe: Recipe, stages: Mapping[str, Mapping[str, int]]) -> Outcome:
     manifest |= {"flags": flags} if flags else {}
     folder.write_json("manifest.json", manifest)
     folder.write("README.md", run_card(folder).encode())
+    write_report(folder.location)
     return Outcome(folder, stages, products, cost, flags)
 
 

@@ -14,10 +14,11 @@ import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from constitution import Constitution, Principle, draw_comparison_principles, draw_principle
 from constitution.hashing import content_hash
+from constitution.schema import Proposition
 from engine.earlier import NOTHING, EarlierRows, Known
 from engine.model import Choice, Completion, Model, Sampling
 from engine.records import (
@@ -44,7 +45,7 @@ from prompts.rendering import PromptSet, Rendered
 class Chain(Protocol):
     """What engine/rows.py runs: all output rows of one prompt, or an exception."""
 
-    async def run(self, prompt: Prompt) -> Sequence[RevisedRow] | Sequence[Comparison] | Sequence[SampledRow]: ...
+    async def run(self, prompt: Prompt) -> Sequence[Any]: ...
 
 
 def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answer: Completion | Choice) -> Call:
@@ -237,6 +238,12 @@ class CompareChain:
             votes, checks = await asyncio.gather(
                 self.votes(prompt, a.text, b.text, principles, known), self._checks(prompt, a, b, principles, known)
             )
+        return self.labelled(prompt, a, b, votes, checks)
+
+    def labelled(
+        self, prompt: Prompt, a: Response, b: Response, votes: Sequence[Vote], checks: Sequence[Check]
+    ) -> Comparison:
+        """The pair with the label that votes and checks make."""
         probability_a, order_consistent = label_of(votes, both_orders=self.settings.both_orders)
         return Comparison(
             pair_id=pair_id(prompt, a.text, b.text),
@@ -360,27 +367,26 @@ class CompareChain:
         return list(
             await asyncio.gather(
                 *(
-                    self._check(prompt.messages, name, response.text, item.id, item.question, item.bad_answer, known)
+                    self.check(prompt.messages, name, response.text, item, known)
                     for item in asked.values()
                     for name, response in responses
                 )
             )
         )
 
-    async def _check(
+    async def check(
         self,
         messages: Sequence[Message],
         name: Literal["a", "b"],
         text: str,
-        proposition_id: str,
-        question: str,
-        bad_answer: Literal["yes", "no"],
-        known: Known,
+        proposition: Proposition,
+        known: Known = NOTHING,
     ) -> Check:
-        found = known.check(name, text, proposition_id, self.judge, self.prompts.hashes["proposition"])
+        """A proposition put to one answer. What cannot be read is a check without a probability."""
+        found = known.check(name, text, proposition.id, self.judge, self.prompts.hashes["proposition"])
         if found is not None:
             return found
-        rendered = under(self.preamble, self.prompts.proposition(messages, text, question))
+        rendered = under(self.preamble, self.prompts.proposition(messages, text, proposition.question))
         choice: Choice | None = None
         call: Call | None = None
         try:
@@ -390,9 +396,9 @@ class CompareChain:
         except BadAnswer as error:
             raw = choice.log_probabilities if choice else ()
             mass = choice.mass if choice else None
-            return Check(proposition_id, name, raw, mass, None, f"{type(error).__name__}: {error}", call)
-        bad = verdict.probabilities[rendered.options.index(bad_answer)]
-        return Check(proposition_id, name, choice.log_probabilities, verdict.mass, bad, "", call)
+            return Check(proposition.id, name, raw, mass, None, f"{type(error).__name__}: {error}", call)
+        bad = verdict.probabilities[rendered.options.index(proposition.bad_answer)]
+        return Check(proposition.id, name, choice.log_probabilities, verdict.mass, bad, "", call)
 
 
 def pair_id(prompt: Prompt, a: str, b: str) -> str:

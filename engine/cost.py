@@ -44,7 +44,7 @@ SUMMED = ("calls", *COUNTED, "reused")
 
 
 def usage_of(table: pa.Table) -> dict[tuple[str, str], Usage]:
-    """Usage by (step, model name) of a table of revised rows, sampled rows or comparisons. The rows stay in Arrow."""
+    """Usage by (step, model name) of a table of any stage's rows. The rows stay in Arrow."""
     names = ("step", "model", "reused", *COUNTED)
     calls = pa.concat_tables(pa.table({name: array.field(name) for name in names}) for array in _calls(table))
     sums = calls.group_by(["step", "model", "reused"]).aggregate(
@@ -71,6 +71,9 @@ def _calls(table: pa.Table) -> Iterator[pa.StructArray]:
     if "guided" in table.column_names:
         yield column("responses").flatten().field("call")
         yield column("guided").flatten().field("call")
+        return
+    if "calls" in table.column_names:
+        yield column("calls").flatten()
         return
     if "votes" not in table.column_names:
         nested = [column("response"), column("critiques").flatten(), column("revisions").flatten()]

@@ -82,6 +82,8 @@ def calls_in(row: Any) -> list[Call]:
         if row.response_b.sample == row.response_a.sample + 1:
             calls += [row.response_b.call] + ([row.response_a.call] if row.response_a.sample == 0 else [])
         return calls
+    if hasattr(row, "calls"):
+        return list(row.calls)
     sampled = hasattr(row, "responses")
     made = [*row.responses, *row.guided] if sampled else [row.response, *row.critiques, *row.revisions]
     return [item.call for item in made if item.call is not None]

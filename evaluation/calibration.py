@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.estimates import NOTHING, Estimate, Floats, bootstrap, share
+from evaluation.estimates import NOTHING, Estimate, Floats, bootstrap, mean, share
 
 BINS = 10
 
@@ -32,8 +32,11 @@ class Calibration:
     bins: tuple[ReliabilityBin, ...]
 
 
-def calibration(predicted: Sequence[float], held: Sequence[bool], bins: int = BINS, seed: int = 0) -> Calibration:
-    """Calibration of probabilities in [0, 1] over `bins` of equal width; the last one holds 1."""
+def calibration(predicted: Sequence[float], held: Sequence[float], bins: int = BINS, seed: int = 0) -> Calibration:
+    """Calibration of probabilities in [0, 1] over `bins` of equal width; the last one holds 1.
+
+    What held is 0 or 1, or where the truth is soft, its probability.
+    """
     if not predicted:
         return Calibration(NOTHING, NOTHING, ())
     guesses, truths = np.asarray(predicted, dtype=np.float64), np.asarray(held, dtype=np.float64)
@@ -55,5 +58,7 @@ def calibration(predicted: Sequence[float], held: Sequence[bool], bins: int = BI
 
 
 def _bin(number: int, bins: int, guesses: Floats, truths: Floats) -> ReliabilityBin:
-    mean = float(guesses.mean()) if len(guesses) else None
-    return ReliabilityBin(number / bins, (number + 1) / bins, mean, share(int(truths.sum()), len(truths)))
+    predicted = float(guesses.mean()) if len(guesses) else None
+    certain = bool(np.all((truths == 0) | (truths == 1)))
+    held = share(int(truths.sum()), len(truths)) if certain else mean(truths.tolist())
+    return ReliabilityBin(number / bins, (number + 1) / bins, predicted, held)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 LEVEL = 0.95
 """Of every interval."""
@@ -48,6 +49,18 @@ def share(held: int, n: int) -> Estimate:
     return Estimate(held / n, float(interval.low), float(interval.high), n)
 
 
+def mean(values: Sequence[float]) -> Estimate:
+    """A mean of independent cases, with the normal interval. It is None with fewer than two of them."""
+    n = len(values)
+    if n == 0:
+        return NOTHING
+    value = float(np.mean(values))
+    if n == 1:
+        return Estimate(value, None, None, 1)
+    half = float(norm.ppf((1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(n))
+    return Estimate(value, value - half, value + half, n)
+
+
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], seed: int = 0) -> Estimate:
     """A mean of cases of which those in one cluster (answers to one prompt) belong together.
 
@@ -74,10 +87,16 @@ def cluster_numbers(clusters: Sequence[Hashable]) -> npt.NDArray[np.int64]:
     return np.asarray([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.int64)
 
 
+@functools.lru_cache(maxsize=1)
 def resampled_weights(clusters: int, seed: int, resamples: int = RESAMPLES) -> Floats:
-    """How often each cluster is drawn in each bootstrap sample: [resamples, clusters]; every row sums to `clusters`."""
+    """How often each cluster is drawn in each bootstrap sample: [resamples, clusters]; every row sums to `clusters`.
+
+    The last draws are kept, since many figures rest on the same clusters; they cannot be written to.
+    """
     drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return drawn.astype(np.float64)
+    weights = drawn.astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def bounds(draws: Floats) -> tuple[float, float]:

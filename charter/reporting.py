@@ -1,0 +1,213 @@
+"""What a run folder holds, gathered into a report: of one run, one training, one evaluation, or a whole loop.
+
+    loop.json ─► steps/NAME/ ─► Step: kind, folder ─► what each kind leaves behind ─► Report ─► report.html, report.json
+
+Nothing is asked of a model here. In the sandbox the oracle judges revisions and labels, since it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from charter import oracle_judge
+from charter.oracle_judge import SandboxOracle
+from charter.report_costs import costs_of
+from charter.report_logs import log_lines
+from charter.report_parts import ASKING, Part, drawn_steps, is_sandbox, name_of, parts_of, set_aside, short_name
+from charter.report_provenance import provenance_of
+from charter.run import prompts_store, stage_store
+from constitution import BadInput, Fault
+from engine.records import Comparison, Prompt, RevisedRow, from_row
+from engine.storage import Folder
+from evaluation import transcripts
+from evaluation.data_figures import labels_of, revisions_of
+from evaluation.estimates import Estimate
+from evaluation.policies import judged_answers
+from evaluation.report.content import (
+    Bin,
+    Curve,
+    Evaluation,
+    Labels,
+    PreferenceModel,
+    Report,
+    Revisions,
+    Selection,
+    Training,
+)
+from evaluation.report.figures import figures
+from evaluation.report.page import render
+
+PAGE, FIGURES = "report.html", "report.json"
+CURVES = {
+    "loss": "loss",
+    "reward": "reward",
+    "judge": "score of the judge that is not in the reward",
+    "kl": "KL to the initial policy",
+    "distinct": "distinct phrases",
+    "phrase_share": "share of the most frequent phrase",
+}
+"""What of a training's log is drawn, and what it is called."""
+FEWEST_POINTS = 3
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Writes `report.html` and `report.json` into the folder of a run, a training, an evaluation or a loop, and returns
+    the page's path. Raises BadInput where the folder is none of these, or nothing in it is finished."""
+    folder = Folder(str(run_folder))
+    report = gather(folder)
+    folder.write_json(FIGURES, figures(report))
+    folder.write(PAGE, render(report).encode())
+    return Path(folder.path(PAGE))
+
+
+def gather(folder: Folder) -> Report:
+    """Everything that a folder holds. Raises BadInput as `write_report` does."""
+    parts = [part for part in parts_of(folder) if part.is_finished]
+    if not parts:
+        hint = "go on with the run's command and --resume"
+        raise BadInput(Fault("nothing in it is finished", where=f"run folder {folder.location}", hint=hint))
+    sandbox = is_sandbox(parts)
+    runs = [part for part in parts if part.kind == "run"]
+    trained = [part for part in parts if part.kind not in ASKING]
+    evaluated = [part for part in parts if part.kind == "evaluate"]
+    evaluation = _evaluation(evaluated[-1]) if evaluated else None
+    labels = _labels(runs, sandbox=sandbox)
+    selections = [each for part in evaluated[-1:] for each in _policy_transcripts(part)]
+    selections += [each for part in runs for each in _revision_transcripts(part, sandbox=sandbox)]
+    return Report(
+        name=name_of(folder, parts),
+        sandbox=sandbox,
+        steps=tuple(drawn_steps(folder, parts)),
+        costs=costs_of(parts, labels, evaluation, single=len(parts) == 1),
+        provenance=provenance_of(folder, parts),
+        policies=evaluation.policies if evaluation else None,
+        ratings=evaluation.ratings if evaluation else None,
+        scorecards=_linked(evaluation, selections) if evaluation else (),
+        revisions=tuple(each for part in runs for each in _revisions(part, sandbox=sandbox)),
+        labels=labels,
+        preference_models=tuple(each for part in trained if part.kind == "pm" for each in _preference_models(part)),
+        trainings=tuple(each for part in trained for each in _trainings(part)),
+        drift=evaluation.drift if evaluation else (),
+        selections=tuple(selections),
+        failed=set_aside(parts),
+    )
+
+
+# What the steps left behind -------------------------------------------------------------------------------------------
+
+
+def _evaluation(part: Part) -> Evaluation:
+    return TypeAdapter(Evaluation).validate_python(part.folder.read_json("evaluation.json"))
+
+
+def _policy_transcripts(part: Part) -> tuple[Selection, ...]:
+    settings = part.evaluation
+    names = list(settings.policies)
+    rows = [row for row in judged_answers(part.folder) if row.temperature == settings.temperatures[0]]
+    rows.sort(key=lambda row: (names.index(row.policy), row.index))
+    tables = prompts_store(part.folder).tables()
+    messages = {row["item_id"]: from_row(Prompt, row).messages for table in tables for row in table.to_pylist()}
+    return transcripts.of_policies(rows, messages, settings.seed)
+
+
+def _linked(evaluation: Evaluation, selections: Sequence[Selection]) -> tuple[Any, ...]:
+    """The scorecards, with links to those transcripts only that are on the page."""
+    shown = {each.id for selection in selections for each in selection.transcripts}
+    return tuple(
+        replace(
+            card, cells=tuple(cell if cell.transcript in shown else replace(cell, transcript="") for cell in card.cells)
+        )
+        for card in evaluation.scorecards
+    )
+
+
+def _revised_rows(part: Part) -> Iterator[RevisedRow]:
+    for table in stage_store(part.folder, "02_revise").tables():
+        for row in table.to_pylist():
+            yield from_row(RevisedRow, row)
+
+
+def _revisions(part: Part, *, sandbox: bool) -> list[Revisions]:
+    if part.recipe.revise is None:
+        return []
+    judge = oracle_judge.judgement if sandbox else None
+    name = SandboxOracle.name if sandbox else ""
+    return [revisions_of(part.name, _revised_rows(part), part.recipe.revise.rounds, judge, name)]
+
+
+def _revision_transcripts(part: Part, *, sandbox: bool) -> tuple[Selection, ...]:
+    if part.recipe.revise is None:
+        return ()
+    judge = oracle_judge.judgement if sandbox else None
+    return transcripts.of_revisions(part.name, _revised_rows(part), judge, part.recipe.seed)
+
+
+def _labels(runs: Sequence[Part], *, sandbox: bool) -> tuple[Labels, ...]:
+    """The labels of each compare stage; where there are several, of all together first."""
+    truth = oracle_judge.true_label if sandbox else None
+    found = []
+    everything: list[Comparison] = []
+    for part in runs:
+        if part.recipe.compare is None:
+            continue
+        tables = stage_store(part.folder, "03_compare").tables()
+        pairs = [from_row(Comparison, row) for table in tables for row in table.to_pylist()]
+        judge = short_name(part.recipe.models_by_role(["judge"])["judge"].model)
+        found.append(labels_of(part.name, judge, pairs, truth, part.recipe.seed))
+        everything += pairs
+    if len(found) > 1:
+        judges = ", ".join(dict.fromkeys(each.judge for each in found))
+        found.insert(0, labels_of("all", judges, everything, truth, 0))
+    return tuple(found)
+
+
+def _preference_models(part: Part) -> Iterator[PreferenceModel]:
+    if not part.folder.exists("evaluation.json"):
+        return
+    measured = part.folder.read_json("evaluation.json")
+    held_out = measured.get("held out") or next(iter(measured.values()))
+    axis = next((each for each in ("harmless", "helpful") if each in part.name), part.name)
+    yield PreferenceModel(
+        step=part.name,
+        axis=axis,
+        pairs=held_out["pairs"],
+        accuracy=_share(held_out["accuracy"]),
+        ece=Estimate(held_out["calibration_error"], None, None, held_out["pairs"]),
+        reliability=tuple(_bin(each) for each in held_out["reliability"]),
+        longer=_share(held_out["longer_preferred"]) if held_out["longer_preferred"] else None,
+        by_bin={name: _share(each) for name, each in held_out["accuracy_by_bin"].items() if each},
+    )
+
+
+def _share(each: Mapping[str, float] | None) -> Estimate:
+    if each is None:
+        return Estimate(None, None, None, 0)
+    return Estimate(each["value"], each["low"], each["high"], int(each["count"]))
+
+
+def _bin(each: Mapping[str, float]) -> Bin:
+    return Bin(each["predicted"], Estimate(each["held"], None, None, int(each["count"])))
+
+
+def _trainings(part: Part) -> Iterator[Training]:
+    """The curves that a training logged, those of watch.jsonl before those of the same name in metrics.jsonl."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for file in ("watch.jsonl", "metrics.jsonl"):
+        entries = log_lines(part.folder, file)
+        for key in CURVES:
+            if key not in points:
+                found = [(float(each["step"]), float(each[key])) for each in entries if _is_number(each.get(key))]
+                if len(found) >= FEWEST_POINTS:
+                    points[key] = found
+    curves = tuple(Curve(name, tuple(points[key])) for key, name in CURVES.items() if key in points)
+    if curves:
+        yield Training(part.name, part.kind, curves)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
