@@ -14,7 +14,6 @@ from rich.text import Text
 from charter.printing import printable as printable
 from charter.trial import Exchange, TrialRow
 from engine.model import Completion
-from engine.printable import printable as printable
 from engine.records import Comparison, RevisedRow
 from prompts.messages import Message
 
