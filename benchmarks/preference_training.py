@@ -3,8 +3,8 @@
     python benchmarks/preference_training.py [--steps 8] [--model FOLDER]
 
 Three kinds of pairs: short prompts (answers of about 60 words), real ones (hh-rlhf, where its file is), and long
-prompts (about 500 words before answers of about 60). Both trainers take turns, each from fresh weights; what is compared
-is the time of a step of the optimiser, and its core-seconds, which are steadier where other jobs share the machine.
+prompts (about 500 words before answers of about 60). Both trainers take turns, each from fresh weights. Compared are
+the time of a step of the optimiser and its core-seconds, which are steadier where other jobs share the machine.
 Tokens are those of both conversations of a pair, whether they are computed twice or not.
 """
 

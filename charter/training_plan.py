@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charter.training import TRAINERS, check_training
+from engine.backends.folder import fetch, safetensors_header
 from engine.progress import duration
 from engine.storage import Folder
 
@@ -56,18 +57,26 @@ def memory(settings: TrainingSettings, shape: Shape, compute_bytes: int) -> Memo
 
     Weights that are trained, their gradients and AdamW's two moments are float32. Activations are 34 bytes a token,
     width and layer in 16 bits, and 2 where they are computed again (Korthikanti et al. 2022, section 4, without the
-    attention matrix, which is not kept).
+    attention matrix, which is not kept). Models that are held beside it count as weights.
     """
     frozen = shape.parameters if settings.lora else 0
     held = 0.55 if settings.lora and settings.lora.four_bit else compute_bytes
     tokens = settings.optimization.micro_batch_size * settings.max_length
     kept = 2 if settings.optimization.gradient_checkpointing else 34
+    others = sum(parameters_in(fetch(name, None, weights=True)) for name in settings.held_models)
     return Memory(
-        weights=frozen * held + shape.trained * 4,
+        weights=frozen * held + shape.trained * 4 + others * compute_bytes,
         gradients=shape.trained * 4,
         optimizer=shape.trained * 8,
         activations=tokens * shape.width * shape.layers * kept * compute_bytes / 2,
     )
+
+
+def parameters_in(folder: Path) -> int:
+    """The numbers in a model folder's safetensors, by their headers."""
+    headers = [safetensors_header(shard) for shard in folder.glob("*.safetensors")]
+    entries = [entry for header in headers for name, entry in header.items() if name != "__metadata__"]
+    return sum(math.prod(entry["shape"]) for entry in entries)
 
 
 def shape_of(settings: TrainingSettings) -> Shape:
@@ -75,7 +84,6 @@ def shape_of(settings: TrainingSettings) -> Shape:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from engine.backends.folder import fetch
     from trainers.loading import lora_config
 
     config = AutoConfig.from_pretrained(fetch(settings.model, settings.revision, weights=False))
@@ -94,7 +102,7 @@ def shape_of(settings: TrainingSettings) -> Shape:
 def steps_of(settings: TrainingSettings, rows: int) -> int:
     """Steps of the optimiser over the rows."""
     how = settings.optimization
-    return how.max_steps or math.ceil(how.epochs * math.ceil(rows / how.batch_size))
+    return how.max_steps or math.ceil(how.epochs * math.ceil(rows * settings.rows_a_prompt / how.batch_size))
 
 
 def tell_plan(kind: str, settings: TrainingSettings) -> None:

@@ -31,6 +31,11 @@ class DirectPreferenceSettings(PairTrainingSettings):
     optimization: Optimization = Optimization(learning_rate=5e-7, schedule="linear", warmup=0.1, batch_size=64)
     """Rates, batches and steps; a batch counts pairs."""
 
+    @property
+    def held_models(self) -> tuple[str, ...]:
+        """The policy at the start, unless adapters are trained."""
+        return (self.model,) if self.lora is None else ()
+
 
 def check(settings: DirectPreferenceSettings) -> None:
     """Raises BadInput with everything that can be seen without loading weights."""
@@ -51,9 +56,10 @@ def train(settings: DirectPreferenceSettings, folder: Path) -> Outcome:
     from trainers.direct_preference_trainer import COLUMNS, DirectPreferenceTrainer
 
     place = Folder(str(folder))
+    arguments = DPOConfig(**training_arguments(settings, folder), beta=settings.beta, max_length=None)
     trainer = DirectPreferenceTrainer(
         load_weights(settings, AutoModelForCausalLM),
-        args=DPOConfig(**training_arguments(settings, folder), beta=settings.beta, max_length=None),
+        args=arguments,
         train_dataset=Dataset(place.read_table(TRAIN, list(COLUMNS))),
         processing_class=load_tokenizer(settings),
         peft_config=lora_config(settings.lora, "CAUSAL_LM") if settings.lora else None,

@@ -53,13 +53,14 @@ def policy_trainer(
     judge: Scoring | None,
 ) -> tuple[Any, Watch | None]:
     """The trainer of a policy, and what watches it."""
-    tokenizer = load_tokenizer(settings)
-    model = load_weights(settings, AutoModelForCausalLM)
     classes: dict[str, tuple[Any, Any]] = {
         "grpo": (GRPOConfig, PolicyGrpoTrainer),
         "rloo": (RLOOConfig, PolicyRlooTrainer),
     }
     config, trainer_class = classes[settings.algorithm]
+    arguments = config(**trainer_arguments(settings, folder))
+    tokenizer = load_tokenizer(settings)
+    model = load_weights(settings, AutoModelForCausalLM)
     ends = model.generation_config.eos_token_id
     rewarder.end_ids = frozenset({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
     functions: list[Any] = [rewarder]
@@ -72,7 +73,7 @@ def policy_trainer(
     trainer = trainer_class(
         model,
         functions,
-        args=config(**trainer_arguments(settings, folder)),
+        args=arguments,
         train_dataset=Dataset.from_list([dict(row) for row in rows]),
         eval_dataset=Dataset.from_list([dict(row) for row in watched]) if watch else None,
         processing_class=tokenizer,

@@ -78,6 +78,7 @@ def train(settings: PreferenceModelSettings, folder: Path) -> Outcome:
 
     place = Folder(str(folder))
     table = place.read_table(TRAIN, list(COLUMNS))
+    arguments = RewardConfig(**training_arguments(settings, folder), max_length=None)
     tokenizer = load_tokenizer(settings)
     tokenizer.pad_token = padding_token(tokenizer)
     set_seed(settings.seed)  # the head is drawn
@@ -86,7 +87,7 @@ def train(settings: PreferenceModelSettings, folder: Path) -> Outcome:
         read_at_ends(model),
         safety=settings.loss.safety,
         centring=settings.loss.centring,
-        args=RewardConfig(**training_arguments(settings, folder), max_length=None),
+        args=arguments,
         train_dataset=Dataset(table),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora, "SEQ_CLS") if settings.lora else None,

@@ -128,6 +128,18 @@ class ReinforcementSettings(TrainingSettings):
             )
         return self
 
+    @property
+    def rows_a_prompt(self) -> int:
+        """Completions."""
+        return self.completions
+
+    @property
+    def held_models(self) -> tuple[str, ...]:
+        """The policy at the start, unless adapters are trained, and preference models without actors of their own."""
+        reference = (self.model,) if self.kl and self.lora is None else ()
+        scorers = [*self.reward.models.values(), *([self.watch.judge] if self.watch else [])]
+        return (*reference, *(scorer.model for scorer in scorers if scorer.where == "trainer"))
+
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:

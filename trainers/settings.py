@@ -109,6 +109,16 @@ class TrainingSettings(Settings):
     """Where it runs."""
 
     @property
+    def rows_a_prompt(self) -> int:
+        """How many rows of a batch come of one row of the data: a policy answers a prompt several times."""
+        return 1
+
+    @property
+    def held_models(self) -> tuple[str, ...]:
+        """Models beside the trained one that every worker holds: a reference, preference models."""
+        return ()
+
+    @property
     def spec(self) -> ModelSpec:
         """The starting weights as the engine names them."""
         return ModelSpec(model=self.model, revision=self.revision, chat_template=self.chat_template)
