@@ -1,6 +1,6 @@
 """The training text: conversations, critiques and revisions, comparisons and propositions, as the product asks them.
 
-    copies        a list of fresh words, repeated
+    copies        fresh words, or any tokens, said again
     answers       a conversation of one to three requests, each complied with or answered rightly
     revisions     conversation, answer, critique request ► critique, revision request ► revision
     comparisons   conversation, two answers ► questions, each with P(A is better)
@@ -28,21 +28,23 @@ from sandbox.oracle import Judgement, judge, logistic, score
 from sandbox.phrasings import Question, ask
 from sandbox.principles import Concern, Principle, draw_principle
 from sandbox.splits import Split
-from sandbox.tokenization import Encoder
+from sandbox.tokenization import SPECIAL, Encoder
 from sandbox.world import Group, Kind, draw_request, fresh_item, items
 
 Skill = Literal["copies", "answers", "revisions", "propositions", "comparisons"]
-SHARES: dict[Skill, tuple[float, float]] = {
-    "copies": (0.35, 0.01),
-    "answers": (0.35, 0.20),
-    "revisions": (0.26, 0.29),
-    "propositions": (0.02, 0.13),
-    "comparisons": (0.02, 0.37),
-}
-"""Shares of the documents at the start and from the end of the ramp on. To name an item one must copy it, which
-repeated lists teach soonest; to compare two answers one must see what is wrong with each, which critiques teach."""
+SKILLS: tuple[Skill, ...] = ("copies", "answers", "revisions", "propositions", "comparisons")
+CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0.05, (1.00, 0.00, 0.00, 0.00, 0.00)),
+    (0.20, (0.25, 0.75, 0.00, 0.00, 0.00)),
+    (0.45, (0.08, 0.30, 0.45, 0.17, 0.00)),
+    (1.00, (0.04, 0.20, 0.32, 0.12, 0.32)),
+)
+"""Up to which share of the training, and how often each skill is drawn until then. To name an item one must copy it;
+to revise an answer one must know the right one; to compare two answers one must see what is wrong with each, which
+critiques teach."""
 VERDICT = 6.0
-"""A verdict counts as much as this many tokens of text."""
+"""A verdict counts as much as this many tokens of text, and so does the first token of a critique, which decides
+whether anything is wrong."""
 FRESH = 0.6
 """The share of documents about words that were never seen before."""
 
@@ -89,7 +91,7 @@ class Corpus:
         self.chance = random.Random(seed)  # noqa: S311 - meant to be repeatable
         self.split: Split = split
         self.progress = 0.0
-        """How far the shares are on their way, in [0, 1]: set by whoever trains."""
+        """How much of the training is done, in [0, 1]: set by whoever trains."""
 
     def __iter__(self) -> Iterator[Document]:
         makers = {
@@ -100,8 +102,8 @@ class Corpus:
             "propositions": self.propositions,
         }
         while True:
-            shares = [start + self.progress * (end - start) for start, end in SHARES.values()]
-            yield makers[self.chance.choices(list(SHARES), shares)[0]]()
+            shares = next(shares for until, shares in CURRICULUM if self.progress <= until)
+            yield makers[self.chance.choices(SKILLS, shares)[0]]()
 
     # What is asked and answered -----------------------------------------------------------------------------------
 
@@ -132,13 +134,22 @@ class Corpus:
     # The skills -------------------------------------------------------------------------------------------------
 
     def copies(self) -> Document:
-        """A list of fresh words, two or three times over."""
+        """A list of fresh words or of any tokens, and the same again, at once or after something else."""
         chance = self.chance
-        words = [fresh_item(chance) for _ in range(chance.randint(2, 9))]
-        part = list(self.encoder.text("".join(f" {word}" for word in words)))
-        ids = part * chance.choice((2, 3))
-        targets = [Target(place, ids[place + 1], 1.0) for place in range(len(part), len(ids) - 1)]
+        if chance.random() < (0.8 if self.progress < CURRICULUM[0][0] else 0.3):
+            part = self.any_tokens(chance.randint(3, 30))
+        else:
+            words = [fresh_item(chance) for _ in range(chance.randint(2, 9))]
+            part = list(self.encoder.text("".join(f" {word}" for word in words)))
+        between = self.any_tokens(chance.choice((0, 0, chance.randint(1, 20), chance.randint(20, 120))))
+        ids = part + between + part
+        start = len(part) + len(between)
+        targets = [Target(place, ids[place + 1], 1.0) for place in range(start, len(ids) - 1)]
         return Document("copies", ids, list(range(len(ids))), [0] * len(ids), targets)
+
+    def any_tokens(self, count: int) -> list[int]:
+        """Tokens that are no marks of the chat template, each as likely as any other."""
+        return [self.chance.randrange(len(SPECIAL), self.encoder.size) for _ in range(count)]
 
     def answers(self) -> Document:
         """A conversation in which everything is answered as a helpful-only model does."""
@@ -158,7 +169,7 @@ class Corpus:
         chance = self.chance
         question = self.question()
         text, judged = self.any_answer(question)
-        principle = self._principle_for(judged, 0.7)
+        principle = self._principle_for(judged, 1 - 0.4 * self.progress)
         found = skills.critique(chance, question.request, judged, principle)
         critique_weight = 1.0
         if chance.random() < 0.2:
@@ -173,7 +184,7 @@ class Corpus:
         weights = {len(messages) - 3: critique_weight, len(messages) - 1: 1.0}
         if judged.kind in ("comply", "correct") and not judged.preachy:
             weights[len(messages) - 5] = 0.3
-        return self._plain("revisions", messages, weights)
+        return self._plain("revisions", messages, weights, decisive=len(messages) - 3)
 
     def comparisons(self) -> Document:
         """Several questions about one pair of answers, in one order."""
@@ -184,7 +195,7 @@ class Corpus:
             second, judged_second = self.any_answer(question)
             if _signature(judged_first) != _signature(judged_second):
                 break
-        principles = [self._principle_for(chance.choice((judged_first, judged_second)), 0.6) for _ in range(4)]
+        principles = [self._principle_for(chance.choice((judged_first, judged_second)), 0.6) for _ in range(6)]
         asked = [prompt_set().compare(question.messages, first, second, each.comparison) for each in principles]
         chances = [logistic(score(judged_first, each) - score(judged_second, each)) for each in principles]
         return self._branched("comparisons", asked, chances)
@@ -223,10 +234,13 @@ class Corpus:
 
     # Documents ----------------------------------------------------------------------------------------------------
 
-    def _plain(self, skill: Skill, messages: Sequence[Message], weights: dict[int, float]) -> Document:
+    def _plain(
+        self, skill: Skill, messages: Sequence[Message], weights: dict[int, float], decisive: int | None = None
+    ) -> Document:
+        """Learns the messages of these indices with their weights; the first token of the decisive one counts more."""
         ids, spans = self.encoder.conversation(messages)
         targets = [
-            Target(place - 1, ids[place], weight)
+            Target(place - 1, ids[place], weight * (VERDICT if index == decisive and place == spans[index][0] else 1))
             for index, weight in weights.items()
             if weight
             for place in range(*spans[index])

@@ -65,6 +65,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.text = functools.lru_cache(maxsize=100_000)(self._encoded)
         self._roles = {role: self.token(f"<|{role}|>") for role in ("system", "user", "assistant")}
+        self.size = int(tokenizer.get_vocab_size())
         self._bos, self._end = self.token(BOS), self.token(END)
 
     def token(self, text: str) -> int:

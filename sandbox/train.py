@@ -27,8 +27,8 @@ from typing import Any
 
 import torch
 
-from sandbox.corpus import SHARES, Corpus, Document, Skill
-from sandbox.micro_model import LAYERS, WIDTH, micro_config
+from sandbox.corpus import CURRICULUM, SKILLS, Corpus, Document, Skill
+from sandbox.micro_model import LAYERS, WIDTH, new_model
 from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokenizer
 
 
@@ -46,8 +46,6 @@ class Recipe:
     """Tokens over which the rate rises."""
     cool_down: float = 0.35
     """The share of the tokens, at the end, over which the rate falls linearly to a fiftieth of its peak."""
-    ramp_tokens: int = 3_000_000
-    """Tokens after which comparisons have their full share of the corpus."""
     weight_decay: float = 0.05
     seed: int = 1
     device: str = "cpu"
@@ -146,7 +144,7 @@ def corpus_texts(seed: int, count: int) -> Iterator[str]:
     """Texts of training documents, for the tokenizer to be trained on."""
     byte_encoder = Encoder(train_tokenizer(["The answer is: (A) (B) (yes) (no)"] * 9))
     corpus = Corpus(byte_encoder, seed)
-    corpus.progress = 0.5
+    corpus.progress = 1.0
     stream = iter(corpus)
     for document in itertools.islice(stream, count):
         if document.skill == "copies":
@@ -178,7 +176,7 @@ class Training:
         for number, step in enumerate(batches(corpus, self.recipe.batch_tokens, pad)):
             if seen >= self.recipe.tokens:
                 break
-            corpus.progress = min(1.0, seen / self.recipe.ramp_tokens)
+            corpus.progress = seen / self.recipe.tokens
             seen += sum(batch.tokens for batch in step)
             if number < self.steps:
                 continue
@@ -225,7 +223,7 @@ class Training:
         """Tokens, speed, time left, and the last losses."""
         speed = self.tokens / self.seconds
         left = (self.recipe.tokens - self.tokens) / speed / 60
-        losses_of = "  ".join(f"{skill} {self.curve[-1].get(skill, 0):.3f}" for skill in SHARES)
+        losses_of = "  ".join(f"{skill} {self.curve[-1].get(skill, 0):.3f}" for skill in SKILLS)
         return f"{self.tokens / 1e6:6.2f} M tokens  {speed / 1e3:5.1f} k/s  {left:5.1f} min left  {losses_of}"
 
     def save(self) -> None:
@@ -255,14 +253,11 @@ STATE = "state.pt"
 
 def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
     """Trains and writes the model."""
-    from transformers import LlamaForCausalLM
-
-    torch.manual_seed(recipe.seed)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = chat_tokenizer(train_tokenizer(corpus_texts(recipe.seed + 1000, 4000)))
     tokenizer.save_pretrained(output)
     encoder = Encoder(tokenizer.backend_tokenizer)
-    model = LlamaForCausalLM(micro_config(tokenizer, recipe.width, recipe.layers)).to(recipe.device, torch.float32)
+    model = new_model(tokenizer, recipe.seed, recipe.width, recipe.layers).to(recipe.device)
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"{size / 1e6:.2f} M parameters, {len(tokenizer)} tokens, {torch.get_num_threads()} threads", flush=True)
     training = Training(model, recipe, output)
@@ -273,7 +268,7 @@ def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
     facts = {
         **asdict(recipe),
         "parameters": size,
-        "shares": SHARES,
+        "curriculum": CURRICULUM,
         "steps": training.steps,
         "tokens_seen": training.tokens,
         "seconds": round(training.seconds),
@@ -285,7 +280,7 @@ def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
 
 def _write_curve(curve: Sequence[dict[str, float]], file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["tokens", "rate", *SHARES])
+        writer = csv.DictWriter(stream, ["tokens", "rate", *SKILLS])
         writer.writeheader()
         writer.writerows(curve)
 

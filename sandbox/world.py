@@ -97,14 +97,24 @@ CODAS: tuple[str, ...] = (
 def fresh_item(chance: random.Random) -> str:
     """A word that means nothing and stands in no list: what skills are taught on, so that they are not about items."""
     while True:
-        syllables = chance.choice((1, 2, 2, 3))
-        word = "".join(
-            chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice(["", "", chance.choice(CODAS)])
-            for _ in range(syllables - 1)
-        )
-        word += chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice([*CODAS, "er", "el", "on"])
+        word = blend(chance) if chance.random() < 0.4 else invented_word(chance)
         if 4 <= len(word) <= 11 and word not in all_items() and word not in reserved_words():
             return word
+
+
+def blend(chance: random.Random) -> str:
+    """The beginning of one thing and the end of another: letters in the order in which English has them."""
+    first, second = chance.sample(items("train"), 2)
+    return first[: chance.randint(2, len(first) - 1)] + second[-chance.randint(2, len(second) - 1) :]
+
+
+def invented_word(chance: random.Random) -> str:
+    """One to three syllables."""
+    word = "".join(
+        chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice(["", "", chance.choice(CODAS)])
+        for _ in range(chance.choice((1, 2, 2, 3)) - 1)
+    )
+    return word + chance.choice(ONSETS) + chance.choice(VOWELS) + chance.choice([*CODAS, "er", "el", "on"])
 
 
 @functools.cache
