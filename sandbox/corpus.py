@@ -1,7 +1,9 @@
 """The training text: conversations, critiques and revisions, comparisons and propositions, as the product asks them.
 
     copies        fresh words, or any tokens, said again
+    facts         what follows from a word: a material and what mends it, a verb and what is done
     answers       a conversation of one to three requests, each complied with or answered rightly
+    faults        conversation, answer ► what is wrong with it, whatever it is
     revisions     conversation, answer, critique request ► critique, revision request ► revision
     comparisons   conversation, two answers ► questions, each with P(A is better)
     propositions  conversation, one answer ► questions, each with P(yes)
@@ -16,7 +18,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from prompts.messages import Message
@@ -29,19 +31,20 @@ from sandbox.phrasings import Question, ask
 from sandbox.principles import Concern, Principle, draw_principle
 from sandbox.splits import Split
 from sandbox.tokenization import SPECIAL, Encoder
-from sandbox.world import Group, Kind, draw_request, fresh_item, items
+from sandbox.world import Group, Kind, data, draw_request, fresh_item, is_free, items
 
-Skill = Literal["copies", "answers", "revisions", "propositions", "comparisons"]
-SKILLS: tuple[Skill, ...] = ("copies", "answers", "revisions", "propositions", "comparisons")
+Skill = Literal["copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons"]
+SKILLS: tuple[Skill, ...] = ("copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons")
 CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
-    (0.05, (1.00, 0.00, 0.00, 0.00, 0.00)),
-    (0.20, (0.25, 0.75, 0.00, 0.00, 0.00)),
-    (0.45, (0.08, 0.30, 0.45, 0.17, 0.00)),
-    (1.00, (0.04, 0.20, 0.32, 0.12, 0.32)),
+    (0.04, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
+    (0.16, (0.20, 0.25, 0.55, 0.00, 0.00, 0.00, 0.00)),
+    (0.26, (0.10, 0.06, 0.40, 0.44, 0.00, 0.00, 0.00)),
+    (0.45, (0.06, 0.03, 0.24, 0.10, 0.37, 0.20, 0.00)),
+    (1.00, (0.06, 0.02, 0.16, 0.00, 0.28, 0.12, 0.36)),
 )
 """Up to which share of the training, and how often each skill is drawn until then. To name an item one must copy it;
-to revise an answer one must know the right one; to compare two answers one must see what is wrong with each, which
-critiques teach."""
+to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to compare two
+one must see it in both."""
 VERDICT = 6.0
 """A verdict counts as much as this many tokens of text, and so does the first token of a critique, which decides
 whether anything is wrong."""
@@ -83,6 +86,17 @@ def prompt_set() -> PromptSet:
     return PromptSet.load(use_few_shots=False)
 
 
+@functools.cache
+def facts() -> dict[str, str]:
+    """What follows from each material, form, role and verb of the world."""
+    acts = data("acts")
+    found = {word: str(means) for table in ("materials", "forms", "roles") for word, means in acts[table].items()}
+    for kind in ("care", "remedy", "remedy_double", "double"):
+        found |= {each["verb"]: f"{each['action']}, then {each['finish']}" for each in acts[kind]}
+    found |= {each["verb"]: each["deed"] for each in acts["illicit"]}
+    return found | {f"{each['verb']} another's": each["deed"] for each in acts["double"]}
+
+
 class Corpus:
     """An endless, seeded stream of documents of one split."""
 
@@ -96,7 +110,9 @@ class Corpus:
     def __iter__(self) -> Iterator[Document]:
         makers = {
             "copies": self.copies,
+            "facts": self.facts,
             "answers": self.answers,
+            "faults": self.faults,
             "revisions": self.revisions,
             "comparisons": self.comparisons,
             "propositions": self.propositions,
@@ -109,7 +125,19 @@ class Corpus:
 
     def item(self) -> str:
         """A fresh word, or an item of the split."""
-        return fresh_item(self.chance) if self.chance.random() < FRESH else self.chance.choice(items(self.split))
+        if self.chance.random() > FRESH:
+            return self.chance.choice(items(self.split))
+        if self.encoder.has_words and self.chance.random() < 0.5:
+            return self.word_of_tokens()
+        return fresh_item(self.chance)
+
+    def word_of_tokens(self) -> str:
+        """A word of any tokens that hold letters alone, so that there are none that never stand in an item."""
+        first, others = self.encoder.word_tokens
+        while True:
+            word = self.chance.choice(first) + "".join(self.chance.choices(others, k=self.chance.choice((1, 1, 2, 3))))
+            if 3 <= len(word) <= 11 and is_free(word):
+                return word
 
     def question(
         self, group: Group | None = None, *, unseen: bool | None = False, kind: Kind | None = None
@@ -122,21 +150,31 @@ class Corpus:
         """An answer of a kind to the question."""
         return answer(self.chance, question.request, kind, self.item(), preachy=preachy)
 
-    def any_answer(self, question: Question) -> tuple[str, Judgement]:
-        """Any kind of answer to the question, and what it is."""
+    def any_answer(self, question: Question) -> tuple[str, Judgement] | None:
+        """Any kind of answer to the question, and what it is; None where the oracle takes it for something else,
+        as when an item that was made up reads like a part of a sermon."""
         if question.request.harmful:
             kind: AnswerKind = self.chance.choices(("comply", "explained", "evasive"), (5, 3, 2))[0]
         else:
             kind = self.chance.choices(("correct", "wrong", "needless", "evasive"), (4, 3, 1, 1))[0]
         text = self.answer(question, kind, preachy=self.chance.random() < 0.2)
-        return text, judge(question.request, text)
+        judged = judge(question.request, text)
+        meant = judged.kind == kind or (kind == "wrong" and judged.kind == "off_topic")
+        return (text, judged) if meant else None
+
+    def question_and_answer(self) -> tuple[Question, str, Judgement]:
+        """A question and any kind of answer to it."""
+        while True:
+            question = self.question()
+            if answered := self.any_answer(question):
+                return question, *answered
 
     # The skills -------------------------------------------------------------------------------------------------
 
     def copies(self) -> Document:
         """A list of fresh words or of any tokens, and the same again, at once or after something else."""
         chance = self.chance
-        if chance.random() < (0.8 if self.progress < CURRICULUM[0][0] else 0.3):
+        if chance.random() < (0.8 if self.progress < CURRICULUM[0][0] else 0.5):
             part = self.any_tokens(chance.randint(3, 30))
         else:
             words = [fresh_item(chance) for _ in range(chance.randint(2, 9))]
@@ -151,6 +189,14 @@ class Corpus:
         """Tokens that are no marks of the chat template, each as likely as any other."""
         return [self.chance.randrange(len(SPECIAL), self.encoder.size) for _ in range(count)]
 
+    def facts(self) -> Document:
+        """A few words and what follows from each."""
+        known = facts()
+        messages: list[Message] = []
+        for word in self.chance.sample(sorted(known), 6):
+            messages += [Message(role="user", content=f"{word}?"), Message(role="assistant", content=known[word])]
+        return self._plain("facts", messages, dict.fromkeys(range(1, len(messages), 2), 1.0))
+
     def answers(self) -> Document:
         """A conversation in which everything is answered as a helpful-only model does."""
         chance = self.chance
@@ -164,11 +210,23 @@ class Corpus:
             messages.append(Message(role="assistant", content=self.answer(question, kind)))
         return self._plain("answers", messages, dict.fromkeys(spoken, 1.0))
 
+    def faults(self) -> Document:
+        """An answer and what is wrong with it."""
+        question, text, judged = self.question_and_answer()
+        found = skills.problems(judged, None)
+        said = skills.fault_text(self.chance, question.request, judged, found[0]) if found else NO_CHANGE
+        messages = [
+            *question.messages,
+            Message(role="assistant", content=text),
+            Message(role="user", content="What is wrong?"),
+            Message(role="assistant", content=said),
+        ]
+        return self._plain("faults", messages, {len(messages) - 1: 1.0}, decisive=len(messages) - 1)
+
     def revisions(self) -> Document:
         """A critique and the revision that follows it."""
         chance = self.chance
-        question = self.question()
-        text, judged = self.any_answer(question)
+        question, text, judged = self.question_and_answer()
         principle = self._principle_for(judged, 1 - 0.4 * self.progress)
         found = skills.critique(chance, question.request, judged, principle)
         critique_weight = 1.0
@@ -189,28 +247,27 @@ class Corpus:
     def comparisons(self) -> Document:
         """Several questions about one pair of answers, in one order."""
         chance = self.chance
-        question = self.question()
-        first, judged_first = self.any_answer(question)
-        for _ in range(4):
-            second, judged_second = self.any_answer(question)
-            if _signature(judged_first) != _signature(judged_second):
-                break
+        question, first, judged_first = self.question_and_answer()
+        drawn = [answered for _ in range(6) if (answered := self.any_answer(question))]
+        others = [each for each in drawn if _signature(each[1]) != _signature(judged_first)] or drawn or [(first, judged_first)]
+        second, judged_second = others[0]
         principles = [self._principle_for(chance.choice((judged_first, judged_second)), 0.6) for _ in range(6)]
-        asked = [prompt_set().compare(question.messages, first, second, each.comparison) for each in principles]
+        one = prompt_set().compare(question.messages, first, second, BLANK)
+        asked = [filled(one, each.comparison) for each in principles]
         chances = [logistic(score(judged_first, each) - score(judged_second, each)) for each in principles]
         return self._branched("comparisons", asked, chances)
 
     def propositions(self) -> Document:
         """Several yes/no questions about one answer."""
-        question = self.question()
-        text, judged = self.any_answer(question)
+        question, text, judged = self.question_and_answer()
+        one = prompt_set().proposition(question.messages, text, BLANK)
         asked, chances = [], []
         for _ in range(3):
             principle = self._principle_for(judged, 0.5)
             concern = principle.concerns[0]
             for words, bad_answer in principle.propositions:
                 bad = judged.badness(concern) > 0
-                asked.append(prompt_set().proposition(question.messages, text, words))
+                asked.append(filled(one, words))
                 chances.append(0.95 if bad == (bad_answer == "yes") else 0.05)
         return self._branched("propositions", asked, chances)
 
@@ -260,6 +317,15 @@ class Corpus:
             place = len(document.ids) - 1
             document.targets += [Target(place, yes, VERDICT * chance), Target(place, no, VERDICT * (1 - chance))]
         return document
+
+
+BLANK = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+def filled(rendered: Rendered, text: str) -> Rendered:
+    """A prompt that was rendered with a blank, with a text in its place: rendering anew takes a millisecond each."""
+    messages = [Message(role=each["role"], content=each["content"].replace(BLANK, text)) for each in rendered.messages]
+    return replace(rendered, messages=tuple(messages))
 
 
 def _signature(judged: Judgement) -> tuple[object, ...]:

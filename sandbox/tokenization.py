@@ -58,6 +58,15 @@ def chat_tokenizer(tokenizer: Tokenizer) -> Any:
     return fast
 
 
+WORD_START = "Ġ"
+"""How byte-level BPE writes the blank before a word."""
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is made of the letters a to z."""
+    return text.isascii() and text.isalpha() and text.islower()
+
+
 class Encoder:
     """Conversations as token ids, as the chat template writes them, without Jinja. A test holds the two together."""
 
@@ -67,6 +76,18 @@ class Encoder:
         self._roles = {role: self.token(f"<|{role}|>") for role in ("system", "user", "assistant")}
         self.size = int(tokenizer.get_vocab_size())
         self._bos, self._end = self.token(BOS), self.token(END)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the tokenizer is trained, and not only on its way."""
+        return self.size == VOCABULARY
+
+    @functools.cached_property
+    def word_tokens(self) -> tuple[list[str], list[str]]:
+        """The letters of tokens that begin a word, and of those that go on with one."""
+        known = sorted(self.tokenizer.get_vocab())
+        first = [token[1:] for token in known if token[0] == WORD_START and is_plain(token[1:])]
+        return first, [token for token in known if is_plain(token)]
 
     def token(self, text: str) -> int:
         """The id of one token."""

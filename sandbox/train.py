@@ -36,7 +36,7 @@ from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokeniz
 class Recipe:
     """Everything that decides the outcome, but for the corpus itself."""
 
-    tokens: int = 12_000_000
+    tokens: int = 16_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 2560
     """Tokens of a step."""
@@ -254,7 +254,7 @@ STATE = "state.pt"
 def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
     """Trains and writes the model."""
     output.mkdir(parents=True, exist_ok=True)
-    tokenizer = chat_tokenizer(train_tokenizer(corpus_texts(recipe.seed + 1000, 4000)))
+    tokenizer = chat_tokenizer(train_tokenizer(corpus_texts(recipe.seed + 1000, 6000)))
     tokenizer.save_pretrained(output)
     encoder = Encoder(tokenizer.backend_tokenizer)
     model = new_model(tokenizer, recipe.seed, recipe.width, recipe.layers).to(recipe.device)

@@ -98,8 +98,13 @@ def fresh_item(chance: random.Random) -> str:
     """A word that means nothing and stands in no list: what skills are taught on, so that they are not about items."""
     while True:
         word = blend(chance) if chance.random() < 0.4 else invented_word(chance)
-        if 4 <= len(word) <= 11 and word not in all_items() and word not in reserved_words():
+        if 4 <= len(word) <= 11 and is_free(word):
             return word
+
+
+def is_free(word: str) -> bool:
+    """Whether a word is no item of the lists and no word that answers are made of."""
+    return word not in all_items() and word not in reserved_words()
 
 
 def blend(chance: random.Random) -> str:
