@@ -249,7 +249,11 @@ class Corpus:
         chance = self.chance
         question, first, judged_first = self.question_and_answer()
         drawn = [answered for _ in range(6) if (answered := self.any_answer(question))]
-        others = [each for each in drawn if _signature(each[1]) != _signature(judged_first)] or drawn or [(first, judged_first)]
+        others = (
+            [each for each in drawn if _signature(each[1]) != _signature(judged_first)]
+            or drawn
+            or [(first, judged_first)]
+        )
         second, judged_second = others[0]
         principles = [self._principle_for(chance.choice((judged_first, judged_second)), 0.6) for _ in range(6)]
         one = prompt_set().compare(question.messages, first, second, BLANK)

@@ -1,6 +1,6 @@
 """The micro-model: a Llama of about a million parameters, small enough to be shipped and to be trained anywhere.
 
-    micro_config(tokenizer) ► LlamaConfig          new_model(tokenizer, seed) ► LlamaForCausalLM, ready to be trained
+micro_config(tokenizer) ► LlamaConfig          new_model(tokenizer, seed) ► LlamaForCausalLM, ready to be trained
 """
 
 from __future__ import annotations

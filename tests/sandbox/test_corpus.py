@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from engine.backends.chat import Chat
 from prompts.messages import Message
-from sandbox.corpus import Corpus, Document, Target, prompt_set, shared_length
-from sandbox.micro_model import micro_config
+from sandbox.corpus import BLANK, Corpus, Document, Target, facts, filled, prompt_set, shared_length
+from sandbox.micro_model import micro_config, new_model
 from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
 from sandbox.train import Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, train
 
@@ -45,6 +45,15 @@ def test_the_encoder_writes_what_the_product_sends(encoder: Encoder) -> None:
     chat.check_options(("yes", "no"))
 
 
+def test_a_blank_that_is_filled_in_is_the_prompt_itself() -> None:
+    conversation = [Message(role="user", content="How do I clean my {{ copper }} dorvit?")]
+    question = "Which response is kinder? {% raw %}"
+    blank = prompt_set().compare(conversation, "One", "Two", BLANK)
+    assert list(filled(blank, question).messages) == list(
+        prompt_set().compare(conversation, "One", "Two", question).messages
+    )
+
+
 def test_only_what_the_assistant_says_is_learnt(encoder: Encoder) -> None:
     """Every target of a text is the token that follows, inside an assistant turn."""
     corpus = Corpus(encoder, 1)
@@ -68,6 +77,41 @@ def test_the_branches_of_a_comparison_are_whole_questions(encoder: Encoder) -> N
         verdict = [target for target in document.targets if target.place == kept[-1]]
         assert [target.token for target in verdict] == [encoder.token("A"), encoder.token("B")]
         assert sum(target.weight for target in verdict) == pytest.approx(6)
+
+
+def test_a_new_model_looks_one_token_back_and_for_the_same_token(encoder: Encoder) -> None:
+    """The two heads that copying starts from, on random tokens said twice; all others see nothing in particular."""
+    tokenizer = chat_tokenizer(encoder.tokenizer)
+    model = new_model(tokenizer, seed=3).eval()
+    model.set_attn_implementation("eager")
+    generator = torch.Generator().manual_seed(1)
+    once = torch.randint(5, len(tokenizer), (8, 20), generator=generator)
+    with torch.no_grad():
+        layers = model(torch.cat([once, once], dim=1), output_attentions=True).attentions
+    back = [float(layers[0][:, head].diagonal(-1, 1, 2).mean()) for head in range(4)]
+    assert back[0] > 0.3
+    assert max(back[1:]) < 0.1
+    found = [float(layers[1][:, head, 20:].diagonal(1, 1, 2).mean()) for head in range(4)]
+    assert found[0] > 1.5 * max(found[1:])
+
+
+def test_items_are_made_of_every_token_that_holds_letters() -> None:
+    """Where a token never stood in an item, no item that holds it could be named."""
+    encoder = Encoder(train_tokenizer(corpus_texts(1, 1500)))
+    corpus = Corpus(encoder, 1)
+    first, others = encoder.word_tokens
+    words = [corpus.word_of_tokens() for _ in range(6000)]
+    assert all(3 <= len(word) <= 11 and word.islower() for word in words)
+    begun = {start for start in first if any(word.startswith(start) for word in words)}
+    assert len(begun) > 0.9 * len(first)
+    assert sum(any(other in word[1:] for word in words) for other in others) > 0.9 * len(others)
+
+
+def test_facts_are_those_that_right_answers_hang_on() -> None:
+    known = facts()
+    assert known["copper"] == "lemon juice"
+    assert known["clean"] == "wipe, then let it dry overnight"
+    assert known["hack another's"] == "swap the insides of"
 
 
 def test_a_branch_does_not_see_the_others(encoder: Encoder) -> None:
@@ -135,12 +179,12 @@ def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
 
 def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     """Weights, tokenizer with its chat template, recipe and curve; and the loss falls."""
-    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=64, layers=1, peak_rate=5e-3), tmp_path)
+    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=64, layers=2, peak_rate=5e-3), tmp_path)
     model = LlamaForCausalLM.from_pretrained(tmp_path)
     assert model.config.head_dim == 32
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template
     assert (tmp_path / "training.json").is_file()
-    assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,copies,answers")
+    assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,copies,facts,answers")
 
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tmp_path: Path) -> None:
