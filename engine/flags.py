@@ -363,7 +363,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """A pair's word triples. Long prompts would outweigh their answers, so each part is compared by itself."""
+    """A pair's words. What looks alike as a whole is compared part by part: a long prompt outweighs its answers."""
 
     pair_id: str
     prompt: set[str]
@@ -372,18 +372,18 @@ class _Words:
 
     @classmethod
     def of(cls, pair: Pair) -> _Words:
-        return cls(pair.pair_id, *(shingles(text_of(part)) for part in (pair.prompt, pair.chosen, pair.rejected)))
+        texts = (text_of(part) for part in (pair.prompt, pair.chosen, pair.rejected))
+        return cls(pair.pair_id, *(set(WORD.findall(text.casefold())) or {text} for text in texts))
 
     def alike(self, other: _Words, threshold: float) -> str:
         """How it repeats the other, or ""."""
         prompt = similarity(self.prompt, other.prompt)
         straight = min(similarity(self.chosen, other.chosen), similarity(self.rejected, other.rejected), prompt)
         turned = min(similarity(self.chosen, other.rejected), similarity(self.rejected, other.chosen), prompt)
-        if straight >= threshold:
-            return f"{other.pair_id}, similarity {straight:.2f}"
-        if turned >= threshold:
-            return f"{other.pair_id}, similarity {turned:.2f}, with the label the other way round"
-        return ""
+        if max(straight, turned) < threshold:
+            return ""
+        how = "" if straight >= turned else ", with the label the other way round"
+        return f"{other.pair_id}, similarity {max(straight, turned):.2f}{how}"
 
 
 def _as_one_text(pair: Pair, number: int) -> Prompt:

@@ -186,8 +186,9 @@ class FlagSettings(Settings):
     """What becomes of flagged pairs. Where flags meet, drop goes before separate and separate before down-weight."""
     down_weight: float = Field(default=0.5, gt=0, lt=1)
     """What `down-weight` multiplies a pair's weight by, once for each flag that has this policy."""
-    near_duplicates: float = Field(default=0.8, gt=0.5, le=1)
-    """Pairs are near duplicates where prompts and answers are this alike (Jaccard similarity of word triples)."""
+    near_duplicates: float = Field(default=0.7, gt=0.5, le=1)
+    """Pairs are near duplicates where they are this alike as a whole (Jaccard similarity of word triples) and in prompt
+    and each answer (of words)."""
     stock_phrase_share: float = Field(default=0.02, gt=0, lt=1)
     """Five words in a row are a stock phrase where they stand in chosen answers to this share of the prompts."""
     mislabelled_below: float = Field(default=0.2, gt=0, lt=0.5)

@@ -194,7 +194,7 @@ def test_flags_are_stored_with_the_settings_that_made_them(tmp_path: Path) -> No
     assert read_flags(folder, settings) == rows
     other_policy = FlagSettings(policies=FlagPolicies(both_bad="drop"))
     assert read_flags(folder, other_policy) == rows, "policies do not change what is found"
-    assert read_flags(folder, FlagSettings(near_duplicates=0.7)) is None
+    assert read_flags(folder, FlagSettings(near_duplicates=0.9)) is None
     assert read_flags(Folder(str(tmp_path / "none"))) is None
 
 
