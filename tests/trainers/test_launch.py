@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from engine.storage import Folder
 from tests.charter.command_line import charter
 from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
 from trainers import fine_tuning
-from trainers.fitting import micro_batches
+from trainers.fitting import NotFinite, micro_batches
 from trainers.launch import launch
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,16 @@ def test_a_batch_is_split_exactly() -> None:
         micro_batches(32, 4, 3)
 
 
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """Ray on this machine, for all launches of the module."""
+    from engine.cluster import cluster
+
+    with cluster("local", 0.2, []):
+        yield
+
+
+@pytest.mark.usefixtures("ray_here")
 def test_two_ray_workers_learn_what_one_process_learns(tiny_model: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -45,6 +56,21 @@ def test_two_ray_workers_learn_what_one_process_learns(tiny_model: Path, tmp_pat
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert all(one[name].allclose(two[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_hopeless_training_is_not_started_again(tiny_model: Path, tmp_path: Path) -> None:
+    told = settings(
+        tiny_model,
+        demonstrations=write_rows(tmp_path / "rows.jsonl", 24),
+        optimization={"batch_size": 4, "learning_rate": 1e30, "max_grad_norm": 1e30},
+        launch={"workers": 2, "cpus": 0.5, "restarts": 5},
+    )
+    fine_tuning.prepare(told, Folder(str(tmp_path)), print)
+    with pytest.raises(NotFinite, match="at step"):
+        launch("trainers.fine_tuning", told, tmp_path)
+    assert not (tmp_path / "outcome.json").exists()
+    assert len(list((tmp_path / "logs").glob("train-*.log"))) == 2, "one log a worker: none was started again"
 
 
 # Where the tests run in the background, Ctrl-C is switched off for every child: it is switched on again.
