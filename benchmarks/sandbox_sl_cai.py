@@ -34,6 +34,8 @@ from trainers.fine_tuning import FineTuningSettings
 
 ROOT = Path(__file__).parents[1]
 SAMPLING = SamplingSettings(max_tokens=MAX_TOKENS)
+HELPFUL = SamplingSettings(temperature=0.3, max_tokens=MAX_TOKENS)
+"""A model this small is often wrong at temperature 1, and would learn its own mistakes."""
 BATCH = 64
 
 
@@ -67,8 +69,12 @@ def fine_tune(model: Path, folder: Path, seed: int, prompts: int, optimization: 
             "output": str(folder / "sl_cai"),
             "seed": seed,
             "model": str(model),
-            "revisions": {"run": str(folder / "revised")},
-            "helpful": {"sampled": {"prompts": [everyday], "respond": {"max_tokens": MAX_TOKENS}}, "ratio": 1.0},
+            # What no round found fault with is the first answer still, and to a red-team prompt mostly a bad one.
+            "revisions": {
+                "run": str(folder / "revised"),
+                "leave_out": ["empty", "truncated", "template_leak", "unchanged"],
+            },
+            "helpful": {"sampled": {"prompts": [everyday], "respond": HELPFUL.model_dump()}, "ratio": 1.0},
             "sampler": {"batch_size": BATCH},
             "max_length": 512,
             "optimization": optimization,
