@@ -48,7 +48,7 @@ def test_settings_of_a_training_load(path: Path) -> None:
 def test_the_prompts_that_ship_with_recipes_are_there() -> None:
     root = RECIPES[0].parents[1]
     named = [source.path for path in RECIPES for source in load_recipe(path).prompts]
-    shipped = [name for name in named if name.startswith("recipes/")]
+    shipped = [name for name in named if name.startswith(("recipes/", "sandbox/"))]
     assert shipped
     assert all((root / name).is_file() for name in shipped)
 

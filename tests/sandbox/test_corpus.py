@@ -179,7 +179,7 @@ def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
 
 def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     """Weights, tokenizer with its chat template, recipe and curve; and the loss falls."""
-    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=64, layers=2, peak_rate=5e-3), tmp_path)
+    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=96, layers=2, peak_rate=5e-3), tmp_path)
     model = LlamaForCausalLM.from_pretrained(tmp_path)
     assert model.config.head_dim == 32
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template
