@@ -74,7 +74,7 @@ def _labels(name: str, title: str, options: Sequence[tuple[str, str]]) -> Row:
         "name": name,
         "title": title,
         "required": True,
-        "settings": {"type": "label_selection", "options": choices, "visible_options": len(choices)},
+        "settings": {"type": "label_selection", "options": choices, "visible_options": None},
     }
 
 

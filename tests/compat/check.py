@@ -66,7 +66,9 @@ PACKAGES: dict[str, tuple[list[str], list[str]]] = {
                                      "standardwebhooks", "requests"]),
     "annotated-pairs": (
         ["feedback-forensics==0.5.0", "inverse-cai==0.4.8"],
-        ["msgspec", "pandas", "loguru", "datasets", "python-dotenv", "scikit-learn", "regex", "hydra-core"],
+        ["msgspec", "pandas", "loguru", "datasets", "python-dotenv", "scikit-learn", "regex", "hydra-core", "langchain",
+         "langchain-openai", "langchain-anthropic", "langchain-community", "backoff", "matplotlib",
+         "alpaca-eval==0.6.5", "setuptools<81", "gradio<6", "ijson"],
     ),
 }
 """Format: the trainer's packages, installed alone, and what its loader needs beside itself."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from alignment.data import apply_chat_template, get_datasets
+import importlib
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from types import ModuleType
+
 from readings import compare, given, told
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 
 
 def main() -> None:
+    package = ModuleType("alignment")  # its own __init__ downloads a benchmark
+    package.__path__ = [str(distribution("alignment-handbook").locate_file("alignment"))]
+    sys.modules["alignment"] = package
+    data = importlib.import_module("alignment.data")
+    get_datasets, apply_chat_template = data.get_datasets, data.apply_chat_template
     exported, model = given()
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    template = (Path(model) / "chat_template.jinja").read_text()  # its transformers is older than the tokenizer's form
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=f"{model}/tokenizer.json", chat_template=template, bos_token="<s>", eos_token="<|end|>"
+    )
     mixed = {str(exported): 1.0}
     options = {"shuffle": False, "configs": ["preference"], "columns_to_keep": ["chosen", "rejected"]}
     read = get_datasets(mixed, splits=["train_prefs"], **options)["train"]

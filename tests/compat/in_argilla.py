@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import argilla
 from argilla._models import DatasetModel
 from argilla.records import DatasetRecords
+from argilla.records._io import JsonIO
 from readings import compare, given, told
 
 
@@ -23,11 +24,11 @@ def main() -> None:
         settings.validate()
         DatasetModel(**json.loads((folder / ".argilla" / "dataset.json").read_text()))
         records = DatasetRecords(client=MagicMock(), dataset=MagicMock(settings=settings))
-        read = records._records_from_json(folder / "records.json")
+        read = JsonIO._records_from_json(folder / "records.json")
         expected = told(exported, kind)
         compare(kind, len(read), len(expected))
         for record, of in zip(records._ingest_records(read), expected, strict=True):
-            sent = record.api_model().model_dump()
+            sent = record.model_dump()
             assert sent["fields"]["prompt"] == of["prompt"]
             if kind == "preference":
                 (suggestion,) = sent["suggestions"]
