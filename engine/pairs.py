@@ -23,6 +23,7 @@ from typing import Any, Literal, cast, get_args
 
 from constitution.faults import BadInput, Fault
 from constitution.hashing import content_hash
+from engine.annotated_forms import unfolded
 from engine.inputs import PromptSource
 from engine.inputs.conversations import MissingColumn, WrongShape
 from engine.inputs.reading import check_text
@@ -276,9 +277,10 @@ def _of_preference(row: Preference) -> Pair:
 
 def _of_foreign(row: Row, index: int) -> Pair:
     """A foreign row, with those of our own columns that it carries: an export of ours comes back as it was."""
-    split = read_foreign(row.values)
+    values = unfolded(row.values)
+    split = read_foreign(values)
     item_id = content_hash(list(split.prompt))
-    kept = _Carried(row.values)
+    kept = _Carried(values)
     pair_id = content_hash([item_id, text_of(split.chosen), text_of(split.rejected)])
     return Pair(
         pair_id=kept.text("pair_id") or pair_id,

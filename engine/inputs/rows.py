@@ -27,6 +27,8 @@ from engine.inputs.source import COMPRESSIONS, Input, PromptSource
 PARQUET_ROWS_AT_A_TIME = 512
 # The csv module refuses cells over 131,072 characters unless told otherwise; a jailbreak can be longer.
 LONGEST_CELL = 2**27
+ANNOTATOR = "default_annotator"
+"""The column that each comparison of annotated pairs is given: the annotator whose word counts, by the file's head."""
 
 DAMAGE = (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
@@ -85,12 +87,15 @@ def _open_binary(path: str) -> Any:
 
 
 def _json(stream: Any, item: Input) -> Iterator[Row | Fault]:
-    """JSON objects one a line, or one JSON array of objects, which is parsed whole."""
+    """JSON objects one a line; or one JSON array of objects, or a file of annotated pairs, which is parsed whole."""
     for number, line in enumerate(stream, start=1):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
             if line.lstrip().startswith(b"["):
                 yield from _json_array(line + stream.read(), item)
+                return
+            if line.strip() == b"{":
+                yield from _comparisons(line + stream.read(), item)
                 return
         if not line.strip():
             continue
@@ -112,6 +117,22 @@ def _json_array(content: bytes, item: Input) -> Iterator[Row | Fault]:
             yield Row(values, item.path, where=f"item {number}")
         else:
             yield _no_object(values, Fault("", file=item.path, where=f"item {number}"))
+
+
+def _comparisons(content: bytes, item: Input) -> Iterator[Row | Fault]:
+    """The comparisons of annotated pairs, each with the name of the annotator whose word counts."""
+    document = _parsed(content, item.path, 1)
+    if isinstance(document, Fault):
+        raise BadInput(document)
+    if not isinstance(document.get("comparisons"), list):
+        hint = "write one object a line, or an array of them"
+        raise BadInput(Fault("this is one JSON object over several lines, and no table", item.path, 1, hint=hint))
+    annotator = (document.get("metadata") or {}).get("default_annotator")
+    for number, values in enumerate(document["comparisons"], start=1):
+        if isinstance(values, dict):
+            yield Row({**values, ANNOTATOR: annotator}, item.path, where=f"comparison {number}")
+        else:
+            yield _no_object(values, Fault("", file=item.path, where=f"comparison {number}"))
 
 
 def _parsed(content: bytes, file: str, line: int) -> Any:

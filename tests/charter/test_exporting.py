@@ -6,21 +6,24 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import load_dataset
-from huggingface_hub import DatasetCard, HfApi
+from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 from charter.commands.export import export as command
+from charter.recipe import frozen
 from constitution.faults import BadInput
 from engine.exporters.export import FORMATS
 from engine.storage import Folder
 from tests.charter.command_line import charter
 from tests.engine.exporters.made_run import make_run
+from trainers.fine_tuning import FineTuningSettings
+from trainers.launch import Prepared
 
 TOKEN = "hf_secret_of_mine"
 
@@ -83,6 +86,33 @@ def test_the_card_of_a_run_counts_what_was_left_out_and_what_was_measured(run: P
     assert "5,000" in text
     read = load_dataset(str(run), "revisions", split="train", cache_dir=str(run / "cache"))
     assert len(read) == 10
+
+
+def test_the_card_of_a_model_tells_what_it_learnt_from(run: Path, tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "trained"))
+    told = FineTuningSettings(name="kinder", model="someone/base", revisions={"run": str(run)})
+    folder.write("settings.yaml", frozen(told).encode())
+    manifest: dict[str, Any] = {
+        "kind": "sft",
+        "model": {"name": "someone/base", "revision": "abc"},
+        "seed": 0,
+        "versions": {"python": "3"},
+    }
+    folder.write_json("manifest.json", manifest)
+    assert "it is not finished" in charter("card", folder.location).errors
+    data = asdict(Prepared({"revisions": 10}, {"longer than 256 tokens": 3}, "d" * 16, constitutions=("c" * 16,)))
+    folder.write_json("manifest.json", {**manifest, "data": data, "steps": 4, "figures": {"held_out_loss": 1.5}})
+    assert charter("card", folder.location, "--license", "llama3").status == 0
+    card = ModelCard.load(tmp_path / "trained" / "model" / "README.md")
+    assert (card.data.base_model, card.data.license, card.data.pipeline_tag) == (
+        "someone/base",
+        "llama3",
+        "text-generation",
+    )
+    assert "| left out: longer than 256 tokens | 3 |" in card.text
+    assert "the constitution *test* 1" in card.text
+    assert "judge `hash`" in card.text
+    assert "Nothing here shows that it is safe" in card.text
 
 
 def test_a_hostile_row_cannot_break_a_card(tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from engine.pairs import Pair, read_pairs
 from engine.storage import Folder
 from tests.engine.exporters.made_run import make_run
 
-READABLE = [name for name in FORMATS if name not in ("argilla", "annotated-pairs")]
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Folder:
@@ -41,7 +39,7 @@ def exportable(run: Folder, name: str, kind: Kind) -> list[Example]:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, kind) for name in READABLE for kind in ("preference", "reward") if kind in FORMATS[name].forms],
+    [(name, kind) for name in FORMATS for kind in ("preference", "reward") if kind in FORMATS[name].forms],
 )
 def test_pairs_come_back(name: str, kind: Kind, run: Folder, tmp_path: Path) -> None:
     report = export(run.location, ExportSettings(name, (kind,)), tmp_path / "out")
@@ -49,7 +47,10 @@ def test_pairs_come_back(name: str, kind: Kind, run: Folder, tmp_path: Path) -> 
     read = list(read_pairs(tmp_path / "out" / file.name))
     made = [pair for pair in exportable(run, name, kind) if isinstance(pair, Pair)]
     assert [turns(pair) for pair in read] == [turns(pair) for pair in made]
-    assert [carried(pair) for pair in read] == [carried(pair) for pair in made]
+    if FORMATS[name].forms[kind].carries:
+        assert [carried(pair) for pair in read] == [carried(pair) for pair in made]
+    known = [(pair.pair_id, pair.probability, pair.status, pair.category) for pair in made]
+    assert [(pair.pair_id, pair.probability, pair.status, pair.category) for pair in read] == known
     assert len(made) == (9 if name == "verl" else 8 if (name, kind) == ("axolotl", "reward") else 10)
 
 
@@ -91,3 +92,31 @@ def test_argilla_suggests_the_label_with_its_probability(run: Folder, tmp_path: 
         assert record["fields"]["prompt"] == list(pair.prompt)
         assert record["fields"][f"response_{suggested['value']}"] == pair.chosen[0]["content"]
         assert suggested["score"] == pair.probability
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["a", "a", "b"], ("A.", "given", None)),
+        (["b"], ("B.", "given", None)),
+        (["a", "b"], ("A.", "undecided", None)),
+        (["tie"], ("A.", "tie", None)),
+        (["both_bad", "both_bad", "a"], ("A.", "undecided", True)),
+        ([], ("B.", "decided", None)),
+    ],
+)
+def test_what_people_said_in_argilla_counts_before_the_suggestion(
+    answers: list[str], expected: tuple[str, str, bool | None], tmp_path: Path
+) -> None:
+    record = {
+        "id": "one",
+        "fields": {"prompt": [{"role": "user", "content": "Hi?"}], "response_a": "A.", "response_b": "B."},
+        "metadata": {},
+        "suggestions": {"preference": {"value": "b", "score": 0.75, "agent": "charter"}},
+        "responses": {"preference": [{"value": each, "user_id": "u"} for each in answers]},
+    }
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps([record]))
+    (pair,) = read_pairs(path)
+    assert (pair.chosen[0]["content"], pair.status, pair.both_bad) == expected
+    assert pair.probability == (None if answers else 0.75)

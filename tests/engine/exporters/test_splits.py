@@ -51,6 +51,7 @@ def test_relatives_are_never_divided() -> None:
     for group in related([*prompts, *alone]):
         assert len({splits[member] for member in group}) == 1
     assert set(splits.values()) == {"train", "test"}
+    assert assign_splits([*reversed(alone), *reversed(prompts)], 0.5, seed=3) == splits
 
 
 def test_an_evaluations_prompt_is_found_inside_a_conversation() -> None:
