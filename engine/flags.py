@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from engine.duplicates import WORD, DuplicateFinder, shingles, similarity
 from engine.pairs import Pair, text_of
-from engine.phrases import phrases, stock_phrases
+from engine.phrases import LONG_PHRASE_WORDS, phrases_of, stock_phrases
 from engine.records import Prompt, Vote, as_table, from_row
 from engine.settings import FlagPolicies, FlagSettings
 from engine.storage import Folder
@@ -245,7 +245,8 @@ def _no_op(case: _Case) -> Finding:
 
 def _stock_phrase(case: _Case) -> Finding:
     shares = case.surroundings.stock_phrases
-    found = {phrase: shares[phrase] for phrase in phrases(text_of(case.pair.chosen)) if phrase in shares}
+    said = phrases_of(text_of(case.pair.chosen), LONG_PHRASE_WORDS)
+    found = {phrase: shares[phrase] for phrase in said if phrase in shares}
     if not found:
         return ""
     phrase = max(found, key=lambda each: found[each])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from scipy.stats import norm
 
+from engine.phrases import runs_of
 from evaluation.estimates import LEVEL, NOTHING, Estimate
 
 
@@ -17,7 +18,7 @@ def distinct_share(texts: Mapping[str, Sequence[str]], length: int = 4) -> Estim
     It falls with the number of texts: compare equal numbers. The interval is a jackknife over prompts; a bootstrap
     would draw texts twice, and so call them less distinct. `n` counts the prompts.
     """
-    runs = {prompt: Counter(run for text in said for run in _runs(text, length)) for prompt, said in texts.items()}
+    runs = {prompt: Counter(run for text in said for run in runs_of(text, length)) for prompt, said in texts.items()}
     total = sum(counts.total() for counts in runs.values())
     if not total:
         return NOTHING
@@ -34,8 +35,3 @@ def distinct_share(texts: Mapping[str, Sequence[str]], length: int = 4) -> Estim
     mean = sum(without) / n
     half = norm.ppf((1 + LEVEL) / 2) * math.sqrt((n - 1) / n * sum((each - mean) ** 2 for each in without))
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), len(runs))
-
-
-def _runs(text: str, length: int) -> Iterator[tuple[str, ...]]:
-    words = text.split()
-    return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))

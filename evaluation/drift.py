@@ -9,28 +9,20 @@ the number of prompts whose answers hold them, and those that stand in the same 
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.phrases import WORDS
+from engine.phrases import FEWEST_PROMPTS, Family, families, phrases_of, widest, words_of
 from evaluation.diversity import distinct_share
 from evaluation.estimates import Estimate, clustered_mean
 from evaluation.refusals import detect_refusal
 from evaluation.speech_acts import Act, Sentence, read_acts
 
-PHRASE_WORDS = 4
-"""Shorter runs of words are grammar ("one of the"), longer ones miss variants."""
 LEAST_SHARE = 0.2
 """Of prompts whose answers hold a stock phrase."""
-FEWEST_PROMPTS = 3
-"""Fewer than this make no stock phrase, whatever their share."""
-OVERLAP = 0.5
-"""Of the rarer phrase's answers that hold the other one, for the two to be one family."""
 FAMILIES, MEMBERS, OPENERS = 10, 6, 8
 """How many are listed at most."""
 
@@ -91,16 +83,16 @@ def drift(answers: Sequence[tuple[str, str]]) -> Drift:
     by_prompt: dict[str, list[str]] = defaultdict(list)
     for prompt, text in answers:
         by_prompt[prompt].append(text)
-    runs = [_runs(text) for _, text in answers]
-    families = phrase_families(prompts, runs, LEAST_SHARE)
-    anything = families or phrase_families(prompts, runs, 0)
+    said = [set(phrases_of(text)) for _, text in answers]
+    stock = families(prompts, said, LEAST_SHARE)
+    leading = stock[0] if stock else widest(prompts, said)
     openers = _openers(prompts, [text for _, text in answers])
     common = {opener.words for opener in openers}
     read = [read_acts(text) for _, text in answers]
     moral = [_share(sentences, "admonish", "object") for sentences in read]
     refusals = [detect_refusal(prompt, text) for prompt, text in answers]
     lengths = [len(text.split()) for _, text in answers]
-    stock = {phrase for family in families for phrase in family.members}
+    members = {phrase for family in stock for phrase in family.members}
 
     def mean(values: Iterable[float | bool]) -> Estimate:
         return clustered_mean([float(value) for value in values], prompts)
@@ -109,9 +101,9 @@ def drift(answers: Sequence[tuple[str, str]]) -> Drift:
         answers=len(answers),
         prompts=len(by_prompt),
         distinct=tuple(distinct_share(by_prompt, length) for length in range(1, 5)),
-        widest=anything[0] if anything else None,
-        families=tuple(families[:FAMILIES]),
-        stock_share=mean(not stock.isdisjoint(held) for held in runs),
+        widest=_measured(leading, prompts) if leading else None,
+        families=tuple(_measured(family, prompts) for family in stock[:FAMILIES]),
+        stock_share=mean(not members.isdisjoint(held) for held in said),
         openers=tuple(openers[:OPENERS]),
         opener_share=mean(_opening(text) in common for _, text in answers),
         preachy=mean(value > 0 for value in moral),
@@ -124,82 +116,20 @@ def drift(answers: Sequence[tuple[str, str]]) -> Drift:
     )
 
 
-def phrase_shares(answers: Sequence[tuple[str, str]], phrases: Sequence[str]) -> dict[str, Estimate]:
-    """The share of answers that hold each phrase of PHRASE_WORDS words: to see how it stood elsewhere."""
-    runs = [_runs(text) for _, text in answers]
-    prompts = [prompt for prompt, _ in answers]
-    return {phrase: clustered_mean([float(phrase in held) for held in runs], prompts) for phrase in phrases}
+def _measured(family: Family, prompts: Sequence[str]) -> PhraseFamily:
+    def share(held: Collection[int]) -> Estimate:
+        return clustered_mean([float(place in held) for place in range(len(prompts))], prompts)
 
-
-# Stock phrases -------------------------------------------------------------------------------------------------------
-
-
-def words_of(text: str) -> list[str]:
-    """The words without case and punctuation."""
-    return [word.replace("’", "'") for word in WORDS.findall(text.casefold())]
-
-
-def _runs(text: str) -> set[str]:
-    """The phrases of a text; none reaches over the end of a sentence."""
-    sentences = [words_of(sentence) for sentence in SENTENCE_END.split(text)]
-    return {
-        " ".join(words[start : start + PHRASE_WORDS])
-        for words in sentences
-        for start in range(len(words) - PHRASE_WORDS + 1)
-    }
-
-
-SENTENCE_END = re.compile(r"[.!?;:\n]+")
-
-
-def phrase_families(prompts: Sequence[str], runs: Sequence[set[str]], least_share: float) -> list[PhraseFamily]:
-    """The families of phrases in answers to at least this share of prompts, the widest spread first. `runs`: the
-    phrases of each answer."""
-    held_by: dict[str, set[int]] = defaultdict(set)
-    for place, held in enumerate(runs):
-        for phrase in held:
-            held_by[phrase].add(place)
-    spread = {phrase: len({prompts[place] for place in places}) for phrase, places in held_by.items()}
-    least = max(FEWEST_PROMPTS, least_share * len(set(prompts)))
-    stock = [phrase for phrase, count in spread.items() if count >= least]
-    stock.sort(key=lambda phrase: (-spread[phrase], -len(held_by[phrase]), phrase))
-    families: list[list[str]] = []
-    for phrase in stock:
-        home = next((family for family in families if _belongs(phrase, family, held_by)), None)
-        if home is None:
-            families.append([phrase])
-        else:
-            home.append(phrase)
-    return [_family(family, prompts, held_by, spread[family[0]]) for family in families]
-
-
-def _belongs(phrase: str, family: Sequence[str], held_by: Mapping[str, set[int]]) -> bool:
-    """Whether it mostly stands in answers that hold a member with which it shares a piece."""
-    return any(
-        len(held_by[phrase] & held_by[member]) >= OVERLAP * min(len(held_by[phrase]), len(held_by[member]))
-        and _share_a_piece(phrase, member)
-        for member in family
-    )
-
-
-def _share_a_piece(one: str, other: str) -> bool:
-    """Whether two phrases share two words in a row."""
-    pairs = [set(itertools.pairwise(words)) for words in (one.split(), other.split())]
-    return not pairs[0].isdisjoint(pairs[1])
-
-
-def _family(
-    members: Sequence[str], prompts: Sequence[str], held_by: Mapping[str, set[int]], spread: int
-) -> PhraseFamily:
-    places = range(len(prompts))
-    anywhere = set().union(*(held_by[member] for member in members))
     return PhraseFamily(
-        members[0],
-        tuple(members),
-        clustered_mean([float(place in held_by[members[0]]) for place in places], prompts),
-        clustered_mean([float(place in anywhere) for place in places], prompts),
-        spread,
+        family.phrase, family.members, share(family.answers), share(family.family_answers), family.prompts
     )
+
+
+def phrase_shares(answers: Sequence[tuple[str, str]], phrases: Sequence[str]) -> dict[str, Estimate]:
+    """The share of answers that hold each phrase: to see how it stood elsewhere."""
+    said = [set(phrases_of(text)) for _, text in answers]
+    prompts = [prompt for prompt, _ in answers]
+    return {phrase: clustered_mean([float(phrase in held) for held in said], prompts) for phrase in phrases}
 
 
 # Openers and sentences -----------------------------------------------------------------------------------------------

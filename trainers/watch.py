@@ -19,8 +19,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from engine.phrases import distinct, phrases_of, widest
 from prompts.messages import Message
-from trainers.drift import distinct, stock_phrases
 from trainers.hosted_scoring import Scoring
 from trainers.rewarding import Rewarder, check_scores
 from trainers.watch_settings import WatchSettings
@@ -62,7 +62,7 @@ class Observation:
 def observed(step: int, samples: Sequence[Sample], kl: float | None) -> Observation:
     """The figures of one evaluation."""
     texts = [sample.completion for sample in samples]
-    phrases = stock_phrases([sample.item_id for sample in samples], texts, count=1)
+    spread = widest([sample.item_id for sample in samples], [set(phrases_of(text)) for text in texts])
     return Observation(
         step=step,
         prompts=len(samples),
@@ -71,8 +71,8 @@ def observed(step: int, samples: Sequence[Sample], kl: float | None) -> Observat
         kl=kl,
         tokens=_mean([float(sample.tokens) for sample in samples]),
         distinct=distinct(texts),
-        phrase=phrases[0].phrase if phrases else "",
-        phrase_share=phrases[0].answers if phrases else 0.0,
+        phrase=spread.phrase if spread else "",
+        phrase_share=len(spread.answers) / len(texts) if spread else 0.0,
     )
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from engine.flags import CHECKS, MEANINGS, Evidence, PairFlags, count_flags, flag_pairs, read_flags, write_flags
 from engine.pairs import Pair, pair_of_comparison
-from engine.phrases import stock_phrases
 from engine.policies import Treatment, treatment
 from engine.records import Vote
 from engine.settings import FlagPolicies, FlagSettings
@@ -170,22 +169,9 @@ def test_one_long_prompt_with_other_answers_is_no_duplicate() -> None:
     assert "repeated_opening" in names(first, third)
 
 
-def test_stock_phrases_are_those_of_many_prompts() -> None:
-    answers = [(f"item-{n}", f"I’m here to listen to you, {'' if n % 2 else 'always '}{n}.") for n in range(200)]
-    shares = stock_phrases(answers, share=0.6)
-    assert shares == {"i'm here to listen to": 1.0, "here to listen to you": 1.0}
-    assert stock_phrases(answers, share=0.4)["to listen to you always"] == pytest.approx(0.5)
-    many_of_one = [("item-0", "We say this again and again.")] * 50 + [(f"item-{n}", f"word {n}") for n in range(9)]
-    assert stock_phrases(many_of_one, share=0.1) == {}, "one prompt counts once"
+def test_chosen_answers_that_share_a_phrase_are_flagged() -> None:
     chosen = [replace(pair(n), chosen=said(f"Thing {n}. You are valid and you are heard.")) for n in range(20)]
     assert all("stock_phrase" in each.names for each in found(*chosen))
-
-
-def test_counting_forgets_only_what_is_rare() -> None:
-    rare_then_common = [(f"item-{n}", f"quite other words number {n} here") for n in range(3000)]
-    rare_then_common += [(f"late-{n}", "this one sentence comes late") for n in range(400)]
-    shares = stock_phrases(rare_then_common, share=0.1)
-    assert shares == {"this one sentence comes late": pytest.approx(400 / 3400, abs=0.01)}
 
 
 def test_flags_are_stored_with_the_settings_that_made_them(tmp_path: Path) -> None:
