@@ -23,7 +23,7 @@ from constitution import BadInput, Constitution, Fault, check_count, content_has
 from constitution.yaml_files import Document, load_yaml_text, read_document
 from engine.backends.opening import check_model, open_tokenizer
 from engine.backends.spec import ModelSpec
-from engine.cost import stage_cost, wall_seconds
+from engine.cost import spent, stage_cost
 from engine.duplicates import DuplicateFinder
 from engine.here import run_stage_here
 from engine.inputs import check_prompts, read_prompts
@@ -368,7 +368,7 @@ def _finish(settings: EvaluationSettings) -> None:
     models = {**settings.policies, **({"judge": settings.model_that_judges} if settings.model_that_judges else {})}
     stores = [StageStore(folder, stage, answer_store(folder, "", 0).record) for stage in stages]
     stores += [store for store in (judged_store(folder), compared_store(folder)) if store.is_sealed]
-    cost = {store.name: stage_cost(store, models, wall_seconds(folder, store.name)) for store in stores}
+    cost = {store.name: stage_cost(store, models, spent(folder, store.name)) for store in stores}
     folder.write_json("cost.json", cost)
     manifest = folder.read_json("manifest.json") | {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
     folder.write_json("manifest.json", manifest)

@@ -8,6 +8,8 @@ from typing import Any
 
 from charter.report_logs import log_lines
 from charter.report_parts import ASKING, Part
+from charter.training import TRAINING
+from engine.cost import spent
 from evaluation.report.content import Cost, Costs, Evaluation, Labels
 
 
@@ -44,6 +46,7 @@ def _stage_costs(part: Part) -> dict[str, Any]:
 def _cost(name: str, bills: Sequence[Mapping[str, Any]]) -> Cost:
     steps = [step for bill in bills for step in bill["steps"]]
     money = [step["money"] for step in steps]
+    of = {tuple(bill.get("energy_of", ())) for bill in bills}  # a sum of unlike energies says nothing
     return Cost(
         name,
         calls=sum(step["calls"] for step in steps),
@@ -52,7 +55,8 @@ def _cost(name: str, bills: Sequence[Mapping[str, Any]]) -> Cost:
         completion_tokens=sum(step["completion_tokens"] for step in steps),
         wall_seconds=sum(bill["wall_seconds"] for bill in bills),
         gpu_seconds=_known(bill.get("gpu_seconds") for bill in bills),
-        energy=_known(bill.get("energy_wh") for bill in bills),
+        energy=_known(bill.get("energy_wh") for bill in bills) if len(of) == 1 else None,
+        energy_of=next(iter(of)) if len(of) == 1 else (),
         money=sum(money) if money and None not in money else None,
     )
 
@@ -73,7 +77,15 @@ def _training_cost(part: Part) -> Cost:
     seconds = None
     if started and ended:
         seconds = (datetime.fromisoformat(ended[-1]) - datetime.fromisoformat(started[-1])).total_seconds()
-    return Cost(part.name, trained_tokens=round(passes * part.manifest["data"]["tokens"]), wall_seconds=seconds)
+    used = spent(part.folder, TRAINING)
+    return Cost(
+        part.name,
+        trained_tokens=round(passes * part.manifest["data"]["tokens"]),
+        wall_seconds=seconds,
+        gpu_seconds=used.gpu_seconds,
+        energy=used.energy_wh,
+        energy_of=used.energy_of,
+    )
 
 
 def _currency(parts: Sequence[Part]) -> str:

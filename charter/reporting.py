@@ -25,12 +25,15 @@ from constitution import BadInput, Fault
 from engine.records import Comparison, Prompt, RevisedRow, from_row
 from engine.storage import Folder
 from evaluation import transcripts
+from evaluation.answer_sets import watched_steps
 from evaluation.data_figures import labels_of, revisions_of
 from evaluation.estimates import Estimate
 from evaluation.policies import judged_answers
+from evaluation.policy_figures import drift_of
 from evaluation.report.content import (
     Bin,
     Curve,
+    Drift,
     Evaluation,
     Labels,
     PreferenceModel,
@@ -53,6 +56,8 @@ CURVES = {
 }
 """What of a training's log is drawn, and what it is called."""
 FEWEST_POINTS = 3
+STEPS_SHOWN = 4
+"""Of a watched training, in the table of drift."""
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -92,7 +97,7 @@ def gather(folder: Folder) -> Report:
         labels=labels,
         preference_models=tuple(each for part in trained if part.kind == "pm" for each in _preference_models(part)),
         trainings=tuple(each for part in trained for each in _trainings(part)),
-        drift=evaluation.drift if evaluation else (),
+        drift=(*(evaluation.drift if evaluation else ()), *(each for part in trained for each in _watched(part))),
         selections=tuple(selections),
         failed=set_aside(parts),
     )
@@ -207,6 +212,17 @@ def _trainings(part: Part) -> Iterator[Training]:
     curves = tuple(Curve(name, tuple(points[key])) for key, name in CURVES.items() if key in points)
     if curves:
         yield Training(part.name, part.kind, curves)
+
+
+def _watched(part: Part) -> Iterator[Drift]:
+    """How a policy wrote while it was trained, where a watch kept its completions: at the first step, at the last, and
+    at some between."""
+    sets = list(watched_steps(part.folder).items())
+    last = len(sets) - 1
+    shown = {round(place * last / (STEPS_SHOWN - 1)) for place in range(STEPS_SHOWN)} if last > 0 else set()
+    for place in sorted(shown):
+        name, answers = sets[place]
+        yield drift_of(f"{part.name}, {name}", [(answer.prompt, answer.text) for answer in answers])
 
 
 def _is_number(value: object) -> bool:

@@ -36,7 +36,7 @@ from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
 from constitution.loading import load_constitution_text
 from constitution.yaml_files import load_yaml_text
 from engine.backends.opening import open_tokenizer
-from engine.cost import stage_cost, wall_seconds
+from engine.cost import spent, stage_cost
 from engine.duplicates import DuplicateFinder
 from engine.flags import count_flags
 from engine.inputs import check_prompts, read_prompts
@@ -325,9 +325,7 @@ def finish(recipe: Recipe, stages: Mapping[str, Mapping[str, int]]) -> Outcome:
             products["preferences"] = write_preferences(store, treatments(found, recipe.flags))
         else:
             products["revisions"] = write_revisions(store, recipe.leave_out)
-    cost = {
-        stage: stage_cost(stage_store(folder, stage), recipe.models, wall_seconds(folder, stage)) for stage in stages
-    }
+    cost = {stage: stage_cost(stage_store(folder, stage), recipe.models, spent(folder, stage)) for stage in stages}
     folder.write_json("cost.json", cost)
     manifest = folder.read_json("manifest.json")
     manifest |= {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "stages": stages, "products": products}

@@ -23,6 +23,7 @@ from charter.training_card import training_card
 from charter.training_progress import following
 from constitution import BadInput, Fault, content_hash
 from constitution.yaml_files import Document, load_yaml_text, read_document
+from engine.meter import metered
 from engine.progress import EventLog, Reporter
 from engine.storage import Folder
 
@@ -40,6 +41,8 @@ TRAINERS: dict[str, tuple[str, str]] = {
 
 SETTINGS = "settings.yaml"
 PREPARED = "data/prepared.json"
+TRAINING = "training"
+"""What a training's events call the work itself."""
 PLACE_KEYS = ("output", "launch", "report_to", "checkpoints")
 """Settings that do not change what comes out: a resumed training may change them."""
 
@@ -73,7 +76,7 @@ def execute_training(kind: str, settings: TrainingSettings, *, resume: bool = Fa
     Raises BadInput before anything is loaded or written; CharterError where it stops and can be resumed;
     KeyboardInterrupt on Ctrl-C or SIGTERM, with a checkpoint on disk.
     """
-    from trainers.launch import launch, task_of
+    from trainers.launch import gpus_of, launch, task_of
 
     folder = run_folder(settings)
     check_training(kind, settings)
@@ -86,8 +89,8 @@ def execute_training(kind: str, settings: TrainingSettings, *, resume: bool = Fa
         prepared = _prepared(task, settings, folder, reporter)
         reporter.say(_rows_line(prepared))
         events.write("training_started", kind=kind)
-        place = Path(folder.path())
-        with following(place / "metrics.jsonl"):
+        place, is_here = Path(folder.path()), settings.launch.address is None
+        with following(place / "metrics.jsonl"), metered(folder, TRAINING, gpus_of(settings.launch), here=is_here):
             outcome = launch(TRAINERS[kind][0], settings, place)
         events.write("training_ended", kind=kind, steps=outcome.steps)
         manifest = folder.read_json("manifest.json") | {

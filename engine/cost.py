@@ -1,7 +1,7 @@
 """What a run cost: tokens, seconds and money, by stage, step and model.
 
 Counted from the calls that the finished rows carry, so the bill of a run that was killed and resumed is exact but for
-the rows that were in flight. Wall time comes from `events.jsonl`. A step is respond, critique, revise, compare,
+the rows that were in flight. Time and energy come from `events.jsonl`. A step is respond, critique, revise, compare,
 reason or proposition.
 """
 
@@ -88,7 +88,50 @@ def _calls(table: pa.Table) -> Iterator[pa.StructArray]:
     yield first.field("call").filter(pc.and_(follows, pc.equal(first.field("sample"), 0)))
 
 
-def stage_cost(store: StageStore, models: Mapping[str, ModelSpec], wall_seconds: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Time and energy of a stage or a training, over every start. None is "not readable": see engine/meter.py.
+
+    `energy_of` names what the energy is that of: `gpus`, `processors`, both, or nothing.
+    """
+
+    wall_seconds: float
+    gpu_seconds: float | None = None
+    energy_wh: float | None = None
+    energy_of: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As a bill holds it."""
+        return {
+            "wall_seconds": round(self.wall_seconds, 1),
+            "gpu_seconds": self.gpu_seconds,
+            "energy_wh": None if self.energy_wh is None else round(self.energy_wh, 4),
+            "energy_of": list(self.energy_of),
+        }
+
+
+def spent(run: Folder, work: str) -> Spent:
+    """What was spent on a stage, or on a run folder's training, by its `events.jsonl`."""
+    if not run.exists("events.jsonl"):
+        return Spent(0.0)
+    events = [json.loads(line) for line in run.read("events.jsonl").decode().splitlines()]
+    seconds = sum(float(each["seconds"]) for each in events if each["event"] == "stage_left" and each["stage"] == work)
+    metered = [each for each in events if each["event"] == "metered" and each["work"] == work]
+    energy = {
+        of: sum(each["energy_wh"][of] for each in metered)
+        for of in ("gpus", "processors")
+        if metered and all(each["energy_wh"][of] is not None for each in metered)
+    }
+    known = bool(metered) and all(each["gpu_seconds"] is not None for each in metered)
+    return Spent(
+        wall_seconds=seconds,
+        gpu_seconds=sum(each["gpu_seconds"] for each in metered) if known else None,
+        energy_wh=sum(energy.values()) if energy else None,
+        energy_of=tuple(energy),
+    )
+
+
+def stage_cost(store: StageStore, models: Mapping[str, ModelSpec], took: Spent) -> dict[str, Any]:
     """The bill of one finished stage, as `cost.json` holds it."""
     prices = {spec.model: spec.price for spec in models.values()}
     sums: dict[tuple[str, str], Usage] = {}
@@ -101,14 +144,4 @@ def stage_cost(store: StageStore, models: Mapping[str, ModelSpec], wall_seconds:
         {"step": step, "model": model, **vars(usage), "money": usage.money(prices.get(model))}
         for (step, model), usage in sorted(sums.items())
     ]
-    return {"wall_seconds": round(wall_seconds, 1), "steps": steps}
-
-
-def wall_seconds(run: Folder, stage: str) -> float:
-    """Seconds that a stage was worked on, over every start of the run."""
-    if not run.exists("events.jsonl"):
-        return 0.0
-    events = (json.loads(line) for line in run.read("events.jsonl").decode().splitlines())
-    return sum(
-        float(event["seconds"]) for event in events if event["event"] == "stage_left" and event["stage"] == stage
-    )
+    return {**took.as_json(), "steps": steps}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from engine.meter import gpus_held, gpus_here, metered
 from engine.plan import Plan, open_models
 from engine.records import Prompt, from_row
 from engine.rows import RowRunner, Tally
@@ -24,7 +25,10 @@ def run_stage_here(plan: Plan, prompts: StageStore, report: Callable[[Tally], No
         marker = plan.store.folder.read_json("_SEALED.json")
         return {name: int(marker[name]) for name in ("rows", "items", "failed")}
     plan.store.clear_attempts()
-    asyncio.run(_run(plan, prompts, report))
+    models = list(plan.models.values())
+    available = gpus_here() if any(spec.backend in ("transformers", "vllm") for spec in models) else 0
+    with metered(plan.store.run, plan.store.name, gpus_held(models, available), here=True):
+        asyncio.run(_run(plan, prompts, report))
     return plan.store.seal()
 
 

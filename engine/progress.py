@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -28,7 +28,6 @@ class EventLog:
     """Appends what happens to `events.jsonl` in the run folder, one JSON object a line."""
 
     run: Folder
-    _lines: list[str] = field(default_factory=list)
 
     def write(self, event: str, **facts: object) -> None:
         """One event, with the time it was written at (UTC)."""
@@ -37,10 +36,9 @@ class EventLog:
             with open(self.run.path("events.jsonl"), "a", encoding="utf-8") as file:  # noqa: PTH123
                 file.write(line + "\n")
             return
-        if not self._lines and self.run.exists("events.jsonl"):
-            self._lines = self.run.read("events.jsonl").decode().splitlines()
-        self._lines.append(line)  # object stores cannot append
-        self.run.write("events.jsonl", ("\n".join(self._lines) + "\n").encode())
+        # Object stores cannot append, and others may have written meanwhile.
+        before = self.run.read("events.jsonl") if self.run.exists("events.jsonl") else b""
+        self.run.write("events.jsonl", before + line.encode() + b"\n")
 
 
 @dataclass

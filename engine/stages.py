@@ -28,6 +28,7 @@ import ray.data
 
 from engine.backends.spec import ModelSpec
 from engine.hosting import RemoteModel, has_engine, host, keep_log, resources
+from engine.meter import gpus_held, metered
 from engine.model import Model, ModelUnavailable
 from engine.plan import Plan, open_models
 from engine.records import Prompt, from_row
@@ -118,7 +119,8 @@ def run_stage(plan: Plan, prompts: StageStore, watch: Callable[[Any, int, int], 
     waiting = total - len(finished)
     if waiting > 0:
         board = ray.remote(Board).options(num_cpus=0).remote()
-        with watch(board, len(finished), total):
+        gpus = gpus_held(plan.models.values(), ray.cluster_resources().get("GPU", 0))
+        with watch(board, len(finished), total), metered(plan.store.run, plan.store.name, gpus, here=_is_here()):
             _consume(plan, prompts, finished, waiting, board)
     elif plan.store.is_sealed:
         marker = plan.store.folder.read_json("_SEALED.json")
@@ -157,6 +159,12 @@ def _consume(plan: Plan, prompts: StageStore, finished: set[str], waiting: int, 
         for model in hosted:
             for actor in model.replicas:
                 ray.kill(actor)
+
+
+def _is_here() -> bool:
+    """Whether this machine is all that there is of the cluster."""
+    alive = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
+    return alive == [ray.util.get_node_ip_address()]
 
 
 def _distinct(plan: Plan) -> list[ModelSpec]:

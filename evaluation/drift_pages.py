@@ -6,13 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from evaluation.drift import Drift, RisenPhrase
 from evaluation.markdown import number, plain, ranged, table
+from trainers.watched import Observation
 
 MEMBERS_SHOWN = 4
 
 
-def drift_markdown(sets: Mapping[str, Drift], risen: Mapping[str, Sequence[RisenPhrase]]) -> str:
-    """The figures of all sets side by side, then each one's phrases. `risen`: against the first set."""
+def drift_markdown(
+    sets: Mapping[str, Drift],
+    risen: Mapping[str, Sequence[RisenPhrase]],
+    trainings: Mapping[str, Sequence[Observation]] | None = None,
+) -> str:
+    """The figures of all sets side by side, those of watched trainings by step, then each set's phrases. `risen`:
+    against the first set."""
     lines = ["# Drift", "", *_side_by_side(sets)]
+    for name, seen in (trainings or {}).items():
+        lines += ["", f"## Training {plain(name)}", "", *_by_step(seen)]
     for name, found in sets.items():
         lines += ["", f"## {plain(name)}", "", *_phrases(found), *_risen(risen.get(name, ()), next(iter(sets)))]
     return "\n".join(lines) + "\n"
@@ -36,6 +44,26 @@ def _side_by_side(sets: Mapping[str, Drift]) -> Iterator[str]:
         ("words, median", *(f"{each.median_words:g}" for each in every)),
     ]
     yield from table(("", *(plain(name) for name in sets)), rows)
+
+
+def _by_step(seen: Sequence[Observation]) -> Iterator[str]:
+    """A watched training: what it was rewarded for beside what it was not."""
+    rows = [
+        (
+            f"{each.step:,}",
+            number(each.reward),
+            number(each.judge),
+            number(each.kl),
+            f"{each.tokens:.0f}",
+            number(each.distinct),
+            f"{number(each.phrase_share)} {plain(each.phrase)}".strip(),
+            "; ".join(plain(alarm) for alarm in each.alarms),
+        )
+        for each in seen
+    ]
+    yield from table(
+        ("step", "reward", "judge, not in the reward", "KL", "tokens", "distinct-4", "widest phrase", "alarms"), rows
+    )
 
 
 def _phrases(found: Drift) -> Iterator[str]:

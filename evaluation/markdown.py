@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from evaluation.estimates import Estimate
@@ -23,7 +24,7 @@ def cells(found: Estimate) -> tuple[str, str, str]:
 
 def number(value: float | None) -> str:
     """A figure, or a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def ranged(found: Estimate) -> str:

@@ -87,6 +87,16 @@ def workers_of(launch: LaunchSettings) -> int:
     return launch.workers or max(1, torch.cuda.device_count())
 
 
+def gpus_of(launch: LaunchSettings) -> float | None:
+    """GPUs that the workers hold; None where that is the cluster's business."""
+    import torch
+
+    if launch.address is not None:
+        return None if launch.gpus is None else launch.gpus * workers_of(launch)
+    each = 1.0 if launch.gpus is None else launch.gpus
+    return each * workers_of(launch) if torch.cuda.is_available() else 0.0
+
+
 def check_launch(settings: TrainingSettings) -> None:
     """Raises BadInput where the workers cannot share a batch evenly, or a tracker is not installed."""
     try:

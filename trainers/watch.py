@@ -9,11 +9,10 @@ falls, the policy has learnt the reward's mistakes (Gao et al. 2022).
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +23,10 @@ from prompts.messages import Message
 from trainers.hosted_scoring import Scoring
 from trainers.rewarding import Rewarder, check_scores
 from trainers.watch_settings import WatchSettings
+from trainers.watched import Observation, Sample, read_observations, read_samples, write_observations, write_samples
 
-LINES = "watch.jsonl"
-SAMPLES = "watch"
 SURE = 2.0
 """Standard errors that a difference must exceed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One completion of a watched prompt. `reward` is the combined score, not whitened; NaN where there is none."""
-
-    item_id: str
-    prompt: str
-    completion: str
-    tokens: int
-    reward: float
-    judge: float
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What was seen at one step, over all watched prompts. `kl` is None where training does not measure it."""
-
-    step: int
-    prompts: int
-    reward: float
-    judge: float
-    kl: float | None
-    tokens: float
-    distinct: float | None
-    phrase: str
-    phrase_share: float
-    alarms: tuple[str, ...] = ()
 
 
 def observed(step: int, samples: Sequence[Sample], kl: float | None) -> Observation:
@@ -136,8 +106,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     samples: list[Sample] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        lines = (self.folder / LINES).read_text(encoding="utf-8").splitlines() if self.resumed_at else []
-        self.seen = [_observation(line) for line in lines]
+        self.seen = read_observations(self.folder) if self.resumed_at else []
         self.seen = [each for each in self.seen if each.step <= self.resumed_at]
 
     def __call__(
@@ -172,24 +141,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             return  # evaluated before the training was stopped
         now = observed(state.global_step, samples, metrics.get("eval_kl"))
         if self.seen:
-            lines = self._file(self.seen[0].step).read_text(encoding="utf-8").splitlines()
-            first = [Sample(**_values(line)) for line in lines]
-            now = Observation(**{**asdict(now), "alarms": alarms(self.told, self.seen[0], now, first, samples)})
+            first = read_samples(self.folder, self.seen[0].step)
+            now = replace(now, alarms=alarms(self.told, self.seen[0], now, first, samples))
         self.seen.append(now)
         if state.is_world_process_zero:
-            self._write(samples)
+            write_samples(self.folder, now.step, samples)
+            write_observations(self.folder, self.seen)
             for alarm in now.alarms:
                 print(f"step {now.step}: {alarm}", file=sys.stderr, flush=True)
         if now.alarms and self.told.on_alarm == "stop":
             control.should_training_stop = True
-
-    def _file(self, step: int) -> Path:
-        return self.folder / SAMPLES / f"step-{step:06d}.jsonl"
-
-    def _write(self, samples: Sequence[Sample]) -> None:
-        (self.folder / SAMPLES).mkdir(exist_ok=True)
-        self._file(self.seen[-1].step).write_text("".join(map(_line, samples)), encoding="utf-8", errors="replace")
-        (self.folder / LINES).write_text("".join(map(_line, self.seen)), encoding="utf-8")
 
     def figures(self, best: float | None) -> dict[str, float]:
         """What came of it, for the card: the start, the best and the end."""
@@ -210,22 +171,3 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             "alarms": float(sum(bool(each.alarms) for each in self.seen)),
         }
         return {name: value for name, value in named.items() if value is not None}
-
-
-def _line(record: Sample | Observation) -> str:
-    """A record as a line of JSON, which knows no NaN."""
-    values = {name: None if value != value else value for name, value in asdict(record).items()}
-    return json.dumps(values, ensure_ascii=False) + "\n"
-
-
-def _values(line: str) -> dict[str, Any]:
-    """The fields of `_line`'s record."""
-    values = json.loads(line)
-    return {
-        name: math.nan if value is None and name in ("reward", "judge") else value for name, value in values.items()
-    }
-
-
-def _observation(line: str) -> Observation:
-    values = _values(line)
-    return Observation(**{**values, "alarms": tuple(values["alarms"])})

@@ -49,6 +49,7 @@ def findings() -> Iterator[Finding]:
     yield from _vllm()
     yield from _gpus()
     yield from _machine()
+    yield _energy()
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "RAY_ADDRESS"):
         value = os.environ.get(name)
         shown = "not set" if value is None else "set" if "TOKEN" in name else value
@@ -95,6 +96,15 @@ def _gpus() -> Iterator[Finding]:
     answer = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
     for line in answer.stdout.strip().splitlines() or ["nvidia-smi answers nothing"]:
         yield Finding("gpu", line, answer.returncode == 0)
+
+
+def _energy() -> Finding:
+    from engine.meter import read_counters
+
+    counters = read_counters()
+    readable = [name for name in ("gpus", "processors") if getattr(counters, name) is not None]
+    advice = "the cost of a run then has no energy; GPUs need the package nvidia-ml-py" if not readable else ""
+    return Finding("energy", f"of {' and '.join(readable)}" if readable else "not readable", None, advice)
 
 
 def _machine() -> Iterator[Finding]:

@@ -24,12 +24,13 @@ def drift(
 ) -> int:
     """Compare how sets of answers are written: stock phrases, variety, openers, sermons, refusals, length.
 
-    Each FILE is a set of prompts with their answers; with --by, the values of a column are the sets. A run folder gives
-    its first answers and each round of revision. All sets are held against the first.
+    Each FILE is a set of prompts with their answers; with --by, the values of a column are the sets. A run's folder
+    gives its first answers and each round of revision, a watched training's each step, an evaluation's each policy, and
+    a loop's all of them. All sets are held against the first.
     """
     from charter.judge import counting
     from charter.report_files import write_report
-    from evaluation.answer_sets import read_answer_sets
+    from evaluation.answer_sets import observations_of, read_answer_sets
     from evaluation.drift import drift as drift_of
     from evaluation.drift import risen
     from evaluation.drift_pages import drift_markdown
@@ -45,8 +46,9 @@ def drift(
             figures[name] = drift_of(answers)
             done(len(figures))
     more = {name: risen(first, found) for name, found in list(figures.items())[1:]}
-    markdown = drift_markdown(figures, more)
-    write_report(Path(output), "drift", markdown, {"sets": figures, "risen": more})
+    trainings = {name: seen for path in files for name, seen in observations_of(path).items()}
+    markdown = drift_markdown(figures, more, trainings)
+    write_report(Path(output), "drift", markdown, {"sets": figures, "risen": more, "trainings": trainings})
     click.echo(markdown)
     click.echo(f"wrote {output}")
     return 0

@@ -301,7 +301,7 @@ class Cost:
     """What one step or stage took. None is "not measured", or for money "no price".
 
     `trained_tokens` are those that a training passed over. `gpu_seconds` are of GPUs that were held. Energy is in
-    watt-hours, of the GPUs and processors of one machine.
+    watt-hours, of what `energy_of` names: one machine's `gpus`, its `processors`, or both.
     """
 
     step: str
@@ -314,6 +314,7 @@ class Cost:
     gpu_seconds: float | None = None
     energy: float | None = None
     money: float | None = None
+    energy_of: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -340,6 +341,7 @@ class Costs:
             whole = [value for value in values if value is not None]
             return sum(whole) if whole and len(whole) == len(values) else None
 
+        alike = len({each.energy_of for each in some}) == 1  # a sum of unlike energies says nothing
         return Cost(
             "all",
             calls=sum(each.calls for each in some),
@@ -349,7 +351,8 @@ class Costs:
             trained_tokens=sum(each.trained_tokens for each in some),
             wall_seconds=known([each.wall_seconds for each in some]),
             gpu_seconds=known([each.gpu_seconds for each in some]),
-            energy=known([each.energy for each in some]),
+            energy=known([each.energy for each in some]) if alike else None,
+            energy_of=some[0].energy_of if alike else (),
             money=known([each.money for each in some]),
         )
 

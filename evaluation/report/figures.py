@@ -28,7 +28,7 @@ from evaluation.report.content import (
 )
 
 SCHEMA_VERSION = 1
-MEASURED = frozenset({"wall_seconds", "gpu_seconds", "energy_wh", "cached_tokens", "money", "command"})
+MEASURED = frozenset({"wall_seconds", "gpu_seconds", "energy_wh", "energy_of", "cached_tokens", "money", "command"})
 """Keys, wherever they stand, whose values may differ between two runs of the same recipe and seed."""
 DIGITS = 6
 
@@ -201,6 +201,7 @@ def _cost(cost: Cost) -> dict[str, Any]:
         "wall_seconds": _rounded(cost.wall_seconds),
         "gpu_seconds": _rounded(cost.gpu_seconds),
         "energy_wh": _rounded(cost.energy),
+        "energy_of": list(cost.energy_of),
         "money": _rounded(cost.money),
     }
 

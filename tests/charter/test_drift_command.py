@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from engine.records import Call, Response, RevisedRow, Revision
 from engine.storage import Folder, StageStore
 from prompts.messages import Message
 from tests.charter.command_line import charter
+from trainers.watched import Observation, Sample, write_observations, write_samples
 
 
 def answers(path: Path, ending: str, policy: str = "") -> Path:
@@ -43,6 +45,33 @@ def test_a_column_tells_policies_apart(tmp_path: Path) -> None:
     assert called.status == 0
     assert list(json.loads((tmp_path / "report" / "drift.json").read_text())["sets"]) == ["base", "final"]
     assert charter("drift", path, "--by", "polcy").status == 2
+
+
+def test_a_watched_training_gives_its_steps_and_what_it_was_rewarded_for(tmp_path: Path) -> None:
+    training = tmp_path / "rl"
+    training.mkdir()
+    (training / "manifest.json").write_text('{"kind": "rl"}')
+    for step, ending in ((0, ""), (20, "I'm here to listen.")):
+        said = [Sample(f"i{n}", f"About {n}?", f"Fact {n} holds. {ending}", 5, 0.5, 0.1) for n in range(8)]
+        write_samples(training, step, said)
+    alarm = "the phrase | is everywhere"
+    first = Observation(0, 8, 0.1, 0.2, None, 3.0, 0.9, "", 0.0)
+    last = Observation(20, 8, math.nan, 0.1, 0.5, 8.0, 0.4, "i'm here to listen", 1.0, (alarm,))
+    write_observations(training, [first, last])
+    called = charter("drift", training, "--output", tmp_path / "report")
+    assert called.status == 0, called.errors
+    found = json.loads((tmp_path / "report" / "drift.json").read_text())
+    assert list(found["sets"]) == ["step 0", "step 20"]
+    assert found["sets"]["step 20"]["stock_share"]["value"] == 1
+    assert [seen["reward"] for seen in found["trainings"]["rl"]] == [0.1, None]
+    assert "| 20 | – | 0.100 | 0.500 | 8 | 0.400 | 1.000 i'm here to listen |" in called.output
+
+    loop = tmp_path / "loop.json"
+    loop.write_text(json.dumps({"name": "x", "steps": [{"name": "final", "kind": "rl", "folder": "rl", "uses": []}]}))
+    called = charter("drift", tmp_path, "--output", tmp_path / "of-loop")
+    assert called.status == 0, called.errors
+    assert list(json.loads((tmp_path / "of-loop" / "drift.json").read_text())["trainings"]) == ["final"]
+    assert "final, step 20" in called.output
 
 
 def test_a_run_gives_its_rounds(tmp_path: Path) -> None:

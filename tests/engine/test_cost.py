@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends.spec import ModelSpec, Price
-from engine.cost import Usage, stage_cost, usage_of, wall_seconds
+from engine.cost import Spent, Usage, spent, stage_cost, usage_of
 from engine.progress import EventLog
 from engine.records import Comparison, RevisedRow, as_table
 from engine.rows import Tally
@@ -52,11 +52,11 @@ async def test_the_bill_has_money_where_there_is_a_price(tmp_path: Path) -> None
     store.write_part("aa", 0, await revise_chain(ToldModel(), rounds=1).run(prompt()), [])
     store.seal()
     price = Price(prompt=2.0, cached=1.0, completion=10.0)
-    bill = stage_cost(store, {"policy": ModelSpec(model="told", price=price)}, 12.34)
+    bill = stage_cost(store, {"policy": ModelSpec(model="told", price=price)}, Spent(12.34))
     assert bill["wall_seconds"] == 12.3
     # 6 fresh prompt tokens at 2, 4 cached at 1, 5 generated at 10, a million each.
     assert [step["money"] for step in bill["steps"]] == [pytest.approx(66e-6)] * 3
-    assert stage_cost(store, {"policy": ModelSpec(model="told")}, 0)["steps"][0]["money"] is None
+    assert stage_cost(store, {"policy": ModelSpec(model="told")}, Spent(0))["steps"][0]["money"] is None
 
 
 def test_wall_time_adds_up_over_every_start_of_a_run(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_wall_time_adds_up_over_every_start_of_a_run(tmp_path: Path) -> None:
     for seconds in (3.0, 4.5):
         events.write("stage_left", stage="02_revise", seconds=seconds)
     events.write("stage_left", stage="03_compare", seconds=9.0)
-    assert wall_seconds(Folder(str(tmp_path)), "02_revise") == 7.5
+    assert spent(Folder(str(tmp_path)), "02_revise") == Spent(7.5)

@@ -28,7 +28,8 @@ def test_a_phrase_spreads_by_its_prompts_not_by_its_answers() -> None:
     said = [{"glue the two halves"}] * 9 + [{"please remember you are"}] * 3
     found = widest(["p1"] * 9 + ["p2", "p3", "p4"], said)
     assert found is not None
-    assert (found.phrase, found.prompts, found.answers) == ("please remember you are", 3, {9, 10, 11})
+    assert (found.phrase, found.prompts) == ("please remember you are", 3)
+    assert found.answers == frozenset({9, 10, 11})
     assert widest(["p1", "p2"], [{"please remember you are"}] * 2) is None, "two prompts are a coincidence"
     assert widest([], []) is None
 

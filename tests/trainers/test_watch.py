@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from trainers.watch import Sample, alarms, observed, surely_differs
+from trainers.watch import alarms, observed, surely_differs
 from trainers.watch_settings import WatchSettings
+from trainers.watched import Sample
 
 TOLD = WatchSettings.model_validate({"judge": {"model": "x"}})
 VARIED = [f"the {n} of {n * 7} goes {n * 3} there {n * 11} now" for n in range(40)]
