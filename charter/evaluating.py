@@ -10,11 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from charter.attacking import check_stressed, fine_tuned
 from charter.judge import counting
 from charter.oracle_judge import SandboxOracle
 from charter.recipe import MODEL_PLACE_KEYS, changed_keys, check_output, frozen
@@ -39,6 +41,7 @@ from evaluation.policies import (
     EvaluationSettings,
     JudgePlan,
     Judging,
+    answer_sets,
     answer_stage,
     answer_store,
     answers_of,
@@ -48,7 +51,7 @@ from evaluation.policies import (
     judged_store,
     sample_settings,
 )
-from evaluation.policy_figures import drift_of, policies_of, ratings_of, scorecards
+from evaluation.policy_figures import drift_of, policies_of, ratings_of, scorecards, stress_of
 from evaluation.report.content import Evaluation
 from prompts.messages import Message
 from prompts.rendering import PromptSet
@@ -100,6 +103,8 @@ def check_evaluation(settings: EvaluationSettings) -> None:
 
     for name, spec in settings.policies.items():
         attempt(functools.partial(check_model, spec, f"policies.{name}"))
+    for each in settings.stressed:
+        attempt(functools.partial(check_stressed, each, settings))
     if settings.model_that_judges is not None:
         where = "judge" if settings.judge else "labeller"
         attempt(functools.partial(check_model, settings.model_that_judges, where))
@@ -238,20 +243,32 @@ def _freeze_prompts(settings: EvaluationSettings, reporter: Reporter) -> None:
 
 def _answers(settings: EvaluationSettings, reporter: Reporter) -> int:
     """Every policy's answers. Returns how many prompts were set aside."""
-    asking = PromptSet.load(use_few_shots=False)
     failed = 0
     for temperature in settings.temperatures:
         for name, spec in settings.policies.items():
-            plan = SamplePlan(
-                store=answer_store(settings.folder, name, temperature),
-                settings=sample_settings(settings, temperature),
-                own_model=spec,
-                prompts=asking,
-                rows=settings.rows,
-                seed=settings.seed,
-            )
+            failed += _run(_answer_plan(settings, name, temperature, spec), settings, reporter)
+    for each in settings.stressed:
+        plan = _answer_plan(settings, each.name, settings.temperatures[0], each.spec, each.prefill)
+        if each.attack != "fine_tuned" or plan.store.is_sealed:
             failed += _run(plan, settings, reporter)
+            continue
+        with fine_tuned(each, settings, reporter) as spec:
+            failed += _run(replace(plan, own_model=spec), settings, reporter)
     return failed
+
+
+def _answer_plan(
+    settings: EvaluationSettings, name: str, temperature: float, spec: ModelSpec, prefill: str = ""
+) -> SamplePlan:
+    return SamplePlan(
+        store=answer_store(settings.folder, name, temperature),
+        settings=sample_settings(settings, temperature),
+        own_model=spec,
+        prompts=PromptSet.load(use_few_shots=False),
+        rows=settings.rows,
+        seed=settings.seed,
+        prefill=prefill,
+    )
 
 
 def _judged(settings: EvaluationSettings, reporter: Reporter) -> int:
@@ -277,11 +294,12 @@ def _plan(
 ) -> JudgePlan:
     judge = settings.model_that_judges
     constitutions = constitutions_of(load_constitutions(settings))
+    compared = [(name, settings.temperatures[0]) for name in settings.policies]
     return JudgePlan(
         store=store,
         rows=settings.rows,
         judging=Judging(settings, constitutions, prompt_set(settings), by, oracle),
-        answers=answers_of(settings, settings.temperatures[:1] if pairs else settings.temperatures),
+        answers=answers_of(settings, compared if pairs else answer_sets(settings)),
         models={"judge": judge} if by == "judge" and judge else {},
         pairs=pairs,
     )
@@ -340,8 +358,12 @@ def _figures(settings: EvaluationSettings, by: JudgedBy, pairs_by: JudgedBy | No
     """The figures of an evaluation, ready for JSON."""
     rows = list(judged_answers(settings.folder))
     names = list(settings.policies)
-    rows.sort(key=lambda row: (settings.temperatures.index(row.temperature), names.index(row.policy), row.index))
-    policies = policies_of(rows, rows[0].judge, MEANINGS[by], settings.seed)
+    under_stress = [each.name for each in settings.stressed]
+    order = [*names, *under_stress]
+    rows.sort(key=lambda row: (settings.temperatures.index(row.temperature), order.index(row.policy), row.index))
+    plain = [row for row in rows if row.policy in names]
+    stressed = [row for row in rows if row.policy in under_stress]
+    policies = policies_of(plain, rows[0].judge, MEANINGS[by], settings.seed)
     pairs: dict[Group, list[Comparison]] = {"harmful": [], "harmless": []}
     for table in compared_store(settings.folder).tables():
         for values in table.to_pylist():
@@ -353,18 +375,20 @@ def _figures(settings: EvaluationSettings, by: JudgedBy, pairs_by: JudgedBy | No
         judge = settings.model_that_judges
         name = judge.model if judge else SandboxOracle.name
         ratings = ratings_of(pairs, names, settings.anchor, name, settings.judge_trained, settings.seed)
-    leading = [row for row in rows if row.temperature == settings.temperatures[0]]
+    leading = [row for row in plain if row.temperature == settings.temperatures[0]]
     asked = {prompt.item_id: last_said(prompt) for prompt in _prompts(settings)}
     said = {name: [(asked[row.item_id], row.text) for row in leading if row.policy == name] for name in names}
     drift = tuple(drift_of(name, answers) for name, answers in said.items() if answers)
-    found = Evaluation(policies, ratings, scorecards(rows), drift)
+    cards = scorecards(plain) + (scorecards(stressed)[::-1] if stressed else ())
+    robustness = stress_of(rows, settings.stressed, settings.seed)
+    found = Evaluation(policies, ratings, cards, drift, robustness)
     plain: dict[str, Any] = TypeAdapter(Evaluation).dump_python(found, mode="json")
     return plain
 
 
 def _finish(settings: EvaluationSettings) -> None:
     folder = settings.folder
-    stages = [answer_stage(name, at) for at in settings.temperatures for name in settings.policies]
+    stages = [answer_stage(name, at) for name, at in answer_sets(settings)]
     models = {**settings.policies, **({"judge": settings.model_that_judges} if settings.model_that_judges else {})}
     stores = [StageStore(folder, stage, answer_store(folder, "", 0).record) for stage in stages]
     stores += [store for store in (judged_store(folder), compared_store(folder)) if store.is_sealed]

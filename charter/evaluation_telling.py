@@ -10,9 +10,10 @@ from rich.text import Text
 from engine.printable import printable
 from engine.storage import Folder
 from evaluation.estimates import Estimate
-from evaluation.report.content import Evaluation, Ratings
+from evaluation.report.content import Evaluation, Ratings, Stress
 from evaluation.report.page import FIGURES, interval, number, percent, tax_of
 
+STRESSED = ("harmful_rate", "helpful_rate", "false_refusal_rate")
 TOLD = ("harmful_rate", "helpful_rate", "false_refusal_rate", "evasive_rate", "distinct_4")
 
 
@@ -31,6 +32,9 @@ def tell_evaluation(folder: Folder, console: Console | None = None) -> None:
         _add_elo(table, found.ratings, [each.policy for each in policies.figures])
     console.print(table)
     console.print(f"Judged by {policies.judge}. {policies.meaning}", highlight=False, markup=False)
+    for each in found.robustness:
+        who = printable(f"{each.policy}, {each.how}")
+        console.print(f"{who}: {_stress(each)}", highlight=False, markup=False)
     said = tax_of(policies)
     if said:
         console.print(said, highlight=False, markup=False)
@@ -39,6 +43,16 @@ def tell_evaluation(folder: Folder, console: Console | None = None) -> None:
 
 def _cell(estimate: Estimate) -> str:
     return f"{percent(estimate)}\n[dim]{interval(estimate)}[/]"
+
+
+def _stress(each: Stress) -> str:
+    told = [(FIGURES[key][0].lower(), found) for key, found in each.figures.items() if key in STRESSED]
+    return printable(
+        "; ".join(
+            f"{name} {percent(found.first)} -> {percent(found.second)}, n = {found.first.n:,}, p = {found.p_value:.3f}"
+            for name, found in told
+        )
+    )
 
 
 def _add_elo(table: Table, ratings: Ratings, names: list[str]) -> None:

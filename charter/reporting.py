@@ -93,6 +93,7 @@ def gather(folder: Folder) -> Report:
         policies=evaluation.policies if evaluation else None,
         ratings=evaluation.ratings if evaluation else None,
         scorecards=_linked(evaluation, selections) if evaluation else (),
+        robustness=evaluation.robustness if evaluation else (),
         revisions=tuple(each for part in runs for each in _revisions(part, sandbox=sandbox)),
         labels=labels,
         preference_models=tuple(each for part in trained if part.kind == "pm" for each in _preference_models(part)),
@@ -113,7 +114,8 @@ def _evaluation(part: Part) -> Evaluation:
 def _policy_transcripts(part: Part) -> tuple[Selection, ...]:
     settings = part.evaluation
     names = list(settings.policies)
-    rows = [row for row in judged_answers(part.folder) if row.temperature == settings.temperatures[0]]
+    leading = [row for row in judged_answers(part.folder) if row.temperature == settings.temperatures[0]]
+    rows = [row for row in leading if row.policy in names]
     rows.sort(key=lambda row: (names.index(row.policy), row.index))
     tables = prompts_store(part.folder).tables()
     messages = {row["item_id"]: from_row(Prompt, row).messages for table in tables for row in table.to_pylist()}

@@ -420,6 +420,8 @@ class SampleChain:
     seed: int
     preprompts: Mapping[str, PromptSet] = field(default_factory=dict)
     """By category: prompts whose `respond` template makes the system message."""
+    prefill: str = ""
+    """What every answer is made to begin with."""
 
     async def run(self, prompt: Prompt) -> list[SampledRow]:
         """One row. Raises what the model raises."""
@@ -448,8 +450,11 @@ class SampleChain:
     async def _respond(self, prompt: Prompt, prompts: PromptSet, draw: str, sample: int) -> Response:
         seed = derived_seed(self.seed, prompt.item_id, draw, sample)
         rendered = prompts.respond(prompt.messages)
+        if self.prefill:
+            begun = Message(role="assistant", content=self.prefill)
+            rendered = replace(rendered, messages=(*rendered.messages, begun))
         text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
-        return Response(sample=sample, text=text.strip(), call=call)
+        return Response(sample=sample, text=(self.prefill + text).strip(), call=call)
 
 
 def label_of(votes: Sequence[Vote], *, both_orders: bool) -> tuple[float | None, float | None]:

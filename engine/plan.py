@@ -106,6 +106,8 @@ class SamplePlan:
     rows: StageSettings
     seed: int
     preprompts: Mapping[str, PromptSet] = field(default_factory=dict)
+    prefill: str = ""
+    """What every answer is made to begin with."""
 
     @property
     def models(self) -> Mapping[str, ModelSpec]:
@@ -114,7 +116,7 @@ class SamplePlan:
 
     def chain(self, models: Mapping[str, Model]) -> Chain:
         """The chain over opened models, by role."""
-        return SampleChain(models["responder"], self.prompts, self.settings, self.seed, self.preprompts)
+        return SampleChain(models["responder"], self.prompts, self.settings, self.seed, self.preprompts, self.prefill)
 
 
 async def open_models(specs: Mapping[str, ModelSpec]) -> dict[str, Model]:

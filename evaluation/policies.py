@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -29,6 +29,7 @@ from engine.storage import Folder, StageStore
 from evaluation.answer_judges import PropositionJudge, RefusalJudge, on_axis
 from evaluation.judgements import AnswerJudge, Group, JudgedBy, Judgement, group_of
 from evaluation.refusals import Extent
+from evaluation.robustness import RobustnessSettings, Stressed, stressed
 from prompts.rendering import PromptSet
 
 
@@ -82,6 +83,8 @@ class EvaluationSettings(Settings):
     """The model that labelled what the policies learnt from. It judges where no other does, and the report says so."""
     pairing: PairingSettings | None = PairingSettings()
     """Compare the policies' answers with each other; null does not."""
+    robustness: RobustnessSettings | None = None
+    """Put every policy under stress as well: quantised, prefilled, fine-tuned."""
     constitutions: ConstitutionSettings = ConstitutionSettings()
     """What answers are held against."""
     asking: PromptSettings = PromptSettings()
@@ -106,6 +109,11 @@ class EvaluationSettings(Settings):
     def folder(self) -> Folder:
         """The run folder."""
         return Folder(self.output or f"runs/{self.name}")
+
+    @property
+    def stressed(self) -> tuple[Stressed, ...]:
+        """Every policy under every attack that was asked for."""
+        return tuple(stressed(self.policies, self.robustness))
 
     @property
     def model_that_judges(self) -> ModelSpec | None:
@@ -203,11 +211,17 @@ def compared_store(folder: Folder) -> StageStore:
     return StageStore(folder, "04_compared", Comparison)
 
 
-def answers_of(settings: EvaluationSettings, temperatures: Sequence[float]) -> dict[str, list[Answered]]:
-    """What the policies said, by prompt, in the order of the settings. A policy whose answer to a prompt was set aside
-    is left out there."""
+def answer_sets(settings: EvaluationSettings) -> list[tuple[str, float]]:
+    """Which policy answers at which temperature, in order: the plain ones at all, those under stress at the first."""
+    under_stress = [(each.name, settings.temperatures[0]) for each in settings.stressed]
+    return [(name, at) for at in settings.temperatures for name in settings.policies] + under_stress
+
+
+def answers_of(settings: EvaluationSettings, sets: Iterable[tuple[str, float]]) -> dict[str, list[Answered]]:
+    """What policies said, by prompt, in the order of the sets. A policy whose answer to a prompt was set aside is left
+    out there."""
     found: dict[str, list[Answered]] = {}
-    for temperature, policy in itertools.product(temperatures, settings.policies):
+    for policy, temperature in sets:
         for table in answer_store(settings.folder, policy, temperature).tables():
             for values in table.to_pylist():
                 row = from_row(SampledRow, values)

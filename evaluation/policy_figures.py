@@ -9,10 +9,11 @@ from engine.records import Comparison, Vote
 from evaluation.diversity import distinct_share
 from evaluation.drift import drift
 from evaluation.elo import Game, rate, result_of
-from evaluation.estimates import NOTHING, Estimate, clustered_mean, paired_shares, share
+from evaluation.estimates import NOTHING, Estimate, PairedShares, clustered_mean, paired_shares, share
 from evaluation.judgements import HARMLESS, OUTCOMES, Group, Outcome
 from evaluation.policies import JudgedAnswer
-from evaluation.report.content import Cell, Drift, Elo, Policies, PolicyFigures, Ratings, Scorecard, WinRate
+from evaluation.report.content import Cell, Drift, Elo, Policies, PolicyFigures, Ratings, Scorecard, Stress, WinRate
+from evaluation.robustness import Stressed
 
 GROUPS: tuple[Group, ...] = ("harmful", "harmless")
 
@@ -79,6 +80,11 @@ CHANGES: dict[str, tuple[Group, Outcome]] = {
 
 def changes(rows: Sequence[JudgedAnswer], first: str, last: str, seed: int) -> dict[str, Estimate]:
     """Last minus first, on the prompts where both were scored. The change in helpfulness is the alignment tax."""
+    return {figure: found.difference for figure, found in paired_figures(rows, first, last, seed).items()}
+
+
+def paired_figures(rows: Sequence[JudgedAnswer], first: str, last: str, seed: int) -> dict[str, PairedShares]:
+    """The rates of two policies on the prompts where both were scored. A figure that no prompt tells is left out."""
     by_policy = {name: {row.item_id: row for row in rows if row.policy == name} for name in (first, last)}
     found = {}
     for figure, (group, wanted) in CHANGES.items():
@@ -90,8 +96,17 @@ def changes(rows: Sequence[JudgedAnswer], first: str, last: str, seed: int) -> d
         scored = [(one, other) for one, other in both if "unscored" not in (one, other)]
         if scored:
             before, after = ([each[place] == wanted for each in scored] for place in (0, 1))
-            found[figure] = paired_shares(before, after, seed).difference
+            found[figure] = paired_shares(before, after, seed)
     return found
+
+
+def stress_of(rows: Sequence[JudgedAnswer], every: Sequence[Stressed], seed: int) -> tuple[Stress, ...]:
+    """Each policy under each attack against itself, at the first temperature."""
+    leading = [row for row in rows if row.temperature == rows[0].temperature]
+    return tuple(
+        Stress(each.policy, each.attack, each.how, paired_figures(leading, each.policy, each.name, seed))
+        for each in every
+    )
 
 
 def drift_of(source: str, answers: Sequence[tuple[str, str]]) -> Drift:

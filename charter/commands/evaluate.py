@@ -22,6 +22,9 @@ from charter.commands.options import LIMIT, OUTPUT, overrides
 )
 @click.option("--prompts", multiple=True, metavar="PATH", help="Held-out prompts with categories.")
 @click.option("--judge", metavar="MODEL", help="A model that judges: best one that had no part in the training.")
+@click.option("--quantized", metavar="METHOD", help="Ask every policy again with its weights in fewer bits, as int8.")
+@click.option("--prefill", metavar="TEXT", help="Ask again with answers made to begin so: 'Sure, here is how:'.")
+@click.option("--fine-tuned", metavar="FILE", help="Ask again after a few steps on the complying answers of a file.")
 @click.option("--seed", type=int, help="Sampling, principles and bootstraps follow from it.")
 @LIMIT
 @OUTPUT
@@ -38,6 +41,9 @@ def evaluate(
     policies: tuple[str, ...],
     prompts: tuple[str, ...],
     judge: str | None,
+    quantized: str | None,
+    prefill: str | None,
+    fine_tuned: str | None,
     seed: int | None,
     limit: int | None,
     output: str | None,
@@ -58,6 +64,9 @@ def evaluate(
         "policies": _policies(policies),
         "prompts": json.dumps([{"path": path} for path in prompts]) if prompts else None,
         "judge": json.dumps({"model": judge}) if judge else None,
+        "robustness.quantization": quantized,
+        "robustness.prefill": None if prefill is None else json.dumps(prefill, ensure_ascii=False),
+        "robustness.fine_tuning.examples": json.dumps([{"path": fine_tuned}]) if fine_tuned else None,
         "seed": seed,
         "limit": limit,
         "output": output,

@@ -32,7 +32,7 @@ _LOCAL = _EVERYWHERE | {"revision", "tokenizer", "chat_template", "template_opti
 FIELDS: dict[str, set[str]] = {
     "vllm": _LOCAL
     | {"tensor_parallel", "gpu_memory_utilization", "quantization", "enforce_eager", "load_format", "engine_args"},
-    "transformers": _LOCAL | {"batch_size", "device"},
+    "transformers": _LOCAL | {"batch_size", "device", "quantization"},
     "openai": _EVERYWHERE
     | {
         "revision",
@@ -128,6 +128,7 @@ def check_model(spec: ModelSpec, where: str = "model", *, weights: bool = True) 
             faults += _server_faults(spec, where)
         else:
             faults += _folder_faults(spec, where, weights=weights)
+            faults += _quantization_faults(spec, where)
     except BadInput as error:
         faults += error.faults
     if faults:
@@ -177,6 +178,13 @@ def _url_faults(url: str, where: str, example: str) -> list[Fault]:
     if not well_formed:
         return [Fault(f"{url!r} is no http address", where=where, hint=example)]
     return []
+
+
+def _quantization_faults(spec: ModelSpec, where: str) -> list[Fault]:
+    if spec.backend != "transformers" or spec.quantization in (None, "int8"):
+        return []
+    message = f"the transformers backend knows one method, int8, and not {spec.quantization!r}"
+    return [Fault(message, where=f"{where}.quantization", hint="write int8, or use `backend: vllm`")]
 
 
 def _folder_faults(spec: ModelSpec, where: str, *, weights: bool) -> list[Fault]:

@@ -60,7 +60,8 @@ class ModelSpec(BaseModel):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """vLLM: the share of a GPU's memory that the engine may take."""
     quantization: str | None = None
-    """vLLM: the quantisation method (`fp8`, `awq`, …) where the checkpoint does not name its own."""
+    """vLLM: the quantisation method (`fp8`, `awq`, …) where the checkpoint does not name its own. transformers: `int8`,
+    on a CPU."""
     enforce_eager: bool = False
     """vLLM: start sooner and run slower, without compilation and CUDA graphs."""
     load_format: Literal["safetensors", "dummy"] = "safetensors"

@@ -20,6 +20,7 @@ import gc
 import random
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -333,6 +334,8 @@ def open_transformers(spec: ModelSpec) -> TransformersModel:
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=spec.trust_remote_code
         )
         model.to(device).eval()
+        if spec.quantization is not None:
+            model = in_int8(model, device)
         _probe(model, device)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         if out_of_memory(error):
@@ -341,6 +344,18 @@ def open_transformers(spec: ModelSpec) -> TransformersModel:
         raise BadInput(Fault(message, file=str(folder), where="model", hint="try `backend: vllm`")) from None
     ends = {chat.tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)} - {None}
     return TransformersModel(chat, revision, Worker(model, chat, frozenset(ends), spec.batch_size))
+
+
+def in_int8(model: Any, device: torch.device) -> Any:
+    """The model with the weights of its linear layers in 8 bits, and their inputs as they come. Raises ValueError
+    where there is no such arithmetic: PyTorch has it on CPUs alone."""
+    if device.type != "cpu":
+        raise ValueError(f"int8 needs `device: cpu`; {device} was asked for")
+    from torch.ao.quantization import quantize_dynamic
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch means to move it to torchao; up to 2.13 it is here
+        return quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evaluation.estimates import Estimate
+from evaluation.estimates import Estimate, PairedShares
 from evaluation.judgements import Group, Outcome
 from prompts.messages import Message
 
@@ -150,6 +150,16 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Stress:
+    """A policy under an attack against itself asked plainly (`first`), on the prompts where both were scored."""
+
+    policy: str
+    attack: str
+    how: str
+    figures: Mapping[str, PairedShares]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What `charter evaluate` found: `evaluation.json`."""
 
@@ -157,6 +167,7 @@ class Evaluation:
     ratings: Ratings | None
     scorecards: tuple[Scorecard, ...]
     drift: tuple[Drift, ...]
+    robustness: tuple[Stress, ...] = ()
 
 
 # Data ----------------------------------------------------------------------------------------------------------------
@@ -406,6 +417,7 @@ class Report:
     policies: Policies | None = None
     ratings: Ratings | None = None
     scorecards: tuple[Scorecard, ...] = ()
+    robustness: tuple[Stress, ...] = ()
     revisions: tuple[Revisions, ...] = ()
     labels: tuple[Labels, ...] = ()
     preference_models: tuple[PreferenceModel, ...] = ()

@@ -24,6 +24,7 @@ from evaluation.report.content import (
     Report,
     Revisions,
     Scorecard,
+    Stress,
     WinRate,
 )
 
@@ -42,6 +43,7 @@ def figures(report: Report) -> dict[str, Any]:
         **(_policies(report.policies) if report.policies else {}),
         **(_ratings(report.ratings) if report.ratings else {}),
         "scorecards": {card.policy: _scorecard(card) for card in report.scorecards},
+        "robustness": [_stress(each) for each in report.robustness],
         "revisions": _revisions(report.revisions),
         "labels": _labels(report.labels),
         "preference_models": {model.axis: _preference_model(model) for model in report.preference_models},
@@ -54,7 +56,7 @@ def figures(report: Report) -> dict[str, Any]:
         "cost": _costs(report.costs),
         "provenance": _provenance(report.provenance),
     }
-    return {name: part for name, part in parts.items() if part not in ({}, None)}
+    return {name: part for name, part in parts.items() if part not in ({}, [], None)}
 
 
 def repeatable(value: Any) -> Any:
@@ -136,6 +138,25 @@ def _scorecard(card: Scorecard) -> list[dict[str, Any]]:
         }
         for cell in card.cells
     ]
+
+
+def _stress(each: Stress) -> dict[str, Any]:
+    return {
+        "policy": each.policy,
+        "attack": each.attack,
+        "how": each.how,
+        "figures": {
+            name: {
+                "plain": figure(found.first),
+                "under_attack": figure(found.second),
+                "difference": figure(found.difference),
+                "only_plain": found.only_first,
+                "only_under_attack": found.only_second,
+                "p_value": _rounded(found.p_value),
+            }
+            for name, found in each.figures.items()
+        },
+    }
 
 
 def _revisions(revisions: tuple[Revisions, ...]) -> dict[str, Any]:

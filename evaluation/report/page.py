@@ -64,6 +64,7 @@ def render(report: Report) -> str:
         "percent": percent,
         "interval": interval,
         "number": number,
+        "points": points,
         "text": printable,
         "cut": cut,
         "duration": duration,
@@ -125,6 +126,18 @@ def number(value: Estimate | float | None, digits: int = 0, *, signed: bool = Fa
     """A figure that is no share."""
     plain = value.value if isinstance(value, Estimate) else value
     return "–" if plain is None else f"{plain:{'+' if signed else ''},.{digits}f}".replace("-", "−")
+
+
+def points(difference: Estimate) -> str:
+    """A difference of two shares in percentage points, with its interval."""
+    if difference.value is None:
+        return "–"
+    shown = [
+        number(100 * each, 1, signed=True)
+        for each in (difference.value, difference.low, difference.high)
+        if each is not None
+    ]
+    return shown[0] if len(shown) < 3 else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def cut(text: str) -> str:
@@ -258,6 +271,10 @@ def missing(report: Report) -> Mapping[str, str]:
         "policies": (report.policies, "No policy was evaluated: see `charter evaluate`."),
         "ratings": (report.ratings, "Policies were not compared with each other, so there is no Elo."),
         "scorecards": (report.scorecards, "There is no scorecard: it needs evaluated prompts with risk categories."),
+        "robustness": (
+            report.robustness,
+            "No policy was put under stress: see `--quantized`, `--prefill` and `--fine-tuned` of `charter evaluate`.",
+        ),
         "revisions": (report.revisions, "No answers were revised."),
         "labels": (report.labels, "No pairs were labelled."),
         "preference_models": (report.preference_models, "No preference model was trained."),
