@@ -1,19 +1,44 @@
-"""`charter redteam`: seed prompts pushed in several ways."""
+"""`charter redteam`: seed prompts pushed in several ways, and further prompts that a model writes."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from charter.commands.options import API_KEY, BACKEND, shared
+
+if TYPE_CHECKING:
+    from engine.backends.spec import ModelSpec
+    from evaluation.redteam import Push
+
+PUSHING = shared(
+    click.option(
+        "--vector", "vectors", multiple=True, metavar="NAME", help="Only this vector, or `none`; may be given again."
+    ),
+    click.option("--vectors", "folder", metavar="FOLDER", help="Vectors of your own, NAME.jinja, in place of ours."),
+    click.option("--escalate", is_flag=True, help="Push in several turns as well, under each escalation."),
+    click.option("--escalations", metavar="FOLDER", help="Escalations of your own, NAME.yaml; implies --escalate."),
+)
+WRITING = shared(
+    click.option("--expand", type=click.IntRange(min=1), help="Let a model write so many prompts for each category."),
+    click.option("--lookalikes", type=click.IntRange(min=1), help="The same of harmless prompts that sound like them."),
+    click.option("--follow-ups", type=click.IntRange(1, 8), help="Let it ask on so often after a model's answers."),
+    click.option("--model", metavar="MODEL", help="The writer: a folder, a hub id, a served name, a script."),
+    click.option("--recipe", metavar="FILE", help="A recipe: --model and --target are then names of its `models`."),
+    click.option("--target", metavar="MODEL", help="Whose answers are followed up; the writer's if not given."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Examples and sampling follow from it."),
+)
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option(
-    "--vector", "vectors", multiple=True, metavar="NAME", help="Only this vector; may be given several times."
-)
-@click.option("--vectors", "folder", metavar="FOLDER", help="Vectors of your own, NAME.jinja each, in place of ours.")
+@PUSHING
+@WRITING
+@BACKEND
+@API_KEY
 @click.option("--category", default="", help="A risk category for all prompts; `benign` where they should be answered.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts of each file.")
 @click.option("--output", metavar="FILE", default="redteam.jsonl", show_default=True, help="Where the prompts go.")
@@ -22,36 +47,114 @@ def redteam(
     files: tuple[str, ...],
     vectors: tuple[str, ...],
     folder: str | None,
+    escalate: bool,
+    escalations: str | None,
+    expand: int | None,
+    lookalikes: int | None,
+    follow_ups: int | None,
+    model: str | None,
+    recipe: str | None,
+    target: str | None,
+    seed: int,
+    backend: str,
+    base_url: str | None,
+    api_key_env: str | None,
     category: str,
     limit: int | None,
     output: str,
     force: bool,
 ) -> int:
-    """Push the prompts of FILEs in several ways: as they are, and under each attack vector.
+    """Push the prompts of FILEs in several ways: as they are, under each attack vector, in several turns.
 
-    Reads what Charter reads as prompts: JSONL, CSV, XSTest, HarmBench, hh-rlhf. Each row of the output has messages,
-    category, vector and parent, the seed that it was made of.
+    Reads what Charter reads as prompts: JSONL, CSV, XSTest, HarmBench, OR-Bench, hh-rlhf. A model can write more
+    prompts of each risk category, harmless ones that sound like them, and follow-up turns. Each row of the output has
+    messages, category, vector, parent (the seed that was pushed), parents (what a writer was shown), and writer.
     """
-    from charter.labels_file import write_labels
+    from charter.labels_file import check_free, write_labels
+    from charter.redteaming import Wanted, written
     from constitution.faults import BadInput, Fault
     from engine.inputs import PromptSource, check_prompts, read_prompts
-    from evaluation.redteam import OUR_VECTORS, pushed, read_vectors
+    from evaluation.redteam import Seed, pushed
+    from evaluation.redteam_writing import counted, lines_left_out
 
-    target = Path(output)
-    if target.suffix != ".jsonl":
+    place = Path(output)
+    if place.suffix != ".jsonl":
         raise BadInput(Fault("prompts are written as .jsonl", file=output, where="--output"))
-    wanted = read_vectors(Path(folder) if folder else OUR_VECTORS, vectors)
+    pushes = _pushes(vectors, folder, escalations, escalate=escalate)
+    wanted = Wanted(expand or 0, lookalikes or 0, follow_ups or 0, seed)
+    writer, answering = _models(wanted.needs_writer, model, target, recipe, backend, base_url, api_key_env)
     sources = [PromptSource(path=path, category=category, limit=limit) for path in files]
     check_prompts(sources)
-    seeds = list(read_prompts(sources))
-    made = list(pushed(seeds, wanted))
-    write_labels(target, [each.as_json() for each in made], force=force)
-    for name, count in Counter(each.prompt.vector for each in made).items():
-        click.echo(f"{name:16} {count:6,}")
-    equal = sum(1 if seed.vector else 1 + len(wanted) for seed in seeds) - len(made)
-    if equal:
-        click.echo(
-            f"left out {equal:,} that equal another one: seeds that come twice, or that a vector does not change"
-        )
-    click.echo(f"wrote {target}")
+    prompts = list(read_prompts(sources))
+    seeds = [Seed(prompt) for prompt in prompts]
+    if writer is None:
+        made = list(pushed(seeds, pushes))
+        equal = sum(1 if prompt.vector else 1 + len(pushes) for prompt in prompts) - len(made)
+        left_out: Mapping[str, int] = {"equal to another one, or not changed by a push": equal}
+    else:
+        check_free(place, force=force)
+        assert answering is not None
+        made, left_out = written(prompts, pushes, wanted, writer, answering, place.with_suffix(".written.jsonl"))
+    write_labels(place, [each.as_json() for each in made], force=force)
+    for (risk, vector), count in counted(made).items():
+        click.echo(f"{_shown(risk) or '(no category)':24} {_shown(vector):16} {count:6,}")
+    for line in lines_left_out(left_out):
+        click.echo(line)
+    click.echo(f"wrote {place}")
     return 0
+
+
+def _shown(text: str) -> str:
+    from charter.showing import printable
+
+    return printable(text)
+
+
+def _pushes(vectors: Sequence[str], folder: str | None, escalations: str | None, *, escalate: bool) -> list[Push]:
+    """The ways to push. Raises BadInput."""
+    from evaluation.redteam import OUR_ESCALATIONS, OUR_VECTORS, read_escalations, read_vectors
+    from evaluation.scorecard import NO_VECTOR
+
+    named = [name for name in vectors if name != NO_VECTOR]
+    pushes: list[Push] = []
+    if named or not vectors:
+        pushes += read_vectors(Path(folder) if folder else OUR_VECTORS, named)
+    if escalate or escalations:
+        pushes += read_escalations(Path(escalations) if escalations else OUR_ESCALATIONS)
+    return pushes
+
+
+def _models(
+    needed: bool,
+    model: str | None,
+    target: str | None,
+    recipe: str | None,
+    backend: str,
+    base_url: str | None,
+    api_key_env: str | None,
+) -> tuple[ModelSpec | None, ModelSpec | None]:
+    """Who writes and whose answers are followed up; nobody where nothing is to be written. Raises BadInput."""
+    from charter.commands.options import model_spec
+    from charter.recipe import load_recipe
+    from constitution.faults import BadInput, Fault, did_you_mean
+    from engine.backends.opening import check_model
+
+    if not needed:
+        return None, None
+    if model is None:
+        hint = "name one with --model"
+        raise BadInput(Fault("a model has to write them", where="--expand, --lookalikes, --follow-ups", hint=hint))
+    known = load_recipe(recipe).models if recipe else None
+
+    def spec(name: str, where: str) -> ModelSpec:
+        if known is None:
+            found = model_spec(name, backend, base_url, api_key_env)
+        elif name in known:
+            found = known[name]
+        else:
+            hint = did_you_mean(name, known)
+            raise BadInput(Fault(f"there is no model '{name}'", file=str(recipe), where=where, hint=hint))
+        check_model(found, where)
+        return found
+
+    return spec(model, "--model"), spec(target or model, "--target" if target else "--model")

@@ -112,7 +112,7 @@ def test_a_prefill_attack_stands_beside_the_plain_policy(tmp_path: Path) -> None
     spec = json.dumps({"backend": "scripted", "model": str(tmp_path / "policy.yaml")})
     called = evaluate(tmp_path, f"--set=policies={{final: {spec}}}", "--prefill", "Sure:", "--set=temperatures=[0, 1]")
     assert called.status == 0, called.errors
-    assert "harmful answers 0 % -> 100 %, n = 2, p = 0.500" in called.output.replace("\n", " ")
+    assert "harmful answers 0 % -> 100 %, n = 2, p = 0.500" in " ".join(called.output.split())
     found = report_of(tmp_path / "evaluated")
     assert list(found["policies"]) == ["final"], "a policy under stress is no policy of its own"
     (stress,) = found["robustness"]

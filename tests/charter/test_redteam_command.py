@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
 from engine.inputs import PromptSource, read_prompts
@@ -20,3 +22,42 @@ def test_what_it_writes_is_read_with_its_tags(tmp_path: Path) -> None:
     assert "parent" in prompts[1].extra
     output.write_text("mine")
     assert charter(*call).status == 2
+
+
+def test_a_model_writes_more_of_each_category_and_harmless_ones(tmp_path: Path) -> None:
+    seeds, output = tmp_path / "seeds.jsonl", tmp_path / "more.jsonl"
+    risks = ("illicit", "illicit", "hateful", "benign")
+    rows = [{"prompt": f"Which {risk} question is number {n}?", "category": risk} for n, risk in enumerate(risks)]
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call = [
+        "redteam",
+        seeds,
+        "--vector",
+        "none",
+        "--escalate",
+        "--expand",
+        "2",
+        "--lookalikes",
+        "1",
+        "--follow-ups",
+        "1",
+    ]
+    assert "name one with --model" in charter(*call).errors
+    called = charter(*call, "--model", "hash", "--backend", "scripted", "--output", output)
+    assert called.status == 0, called.errors
+    made = [json.loads(line) for line in output.read_text().splitlines()]
+    written = [row for row in made if row["parents"] and row["vector"] == "none"]
+    assert Counter(row["category"] for row in written) == {"illicit": 2, "hateful": 2, "lookalike": 2}
+    ids = {row["parent"] for row in made if not row["parents"]}
+    assert all(set(row["parents"]) <= ids for row in written)
+    assert {row["vector"] for row in made} >= {"none", "follow_up", "promise"}
+    assert charter(*call, "--model", "hash", "--backend", "scripted", "--output", output).status == 2
+
+    recipe = tmp_path / "recipe.yaml"
+    model = {"backend": "scripted", "model": "hash"}
+    settings = {"name": "x", "prompts": [{"path": str(seeds)}], "models": {"writer": model}, "revise": {}}
+    recipe.write_text(json.dumps(settings))
+    by_recipe = ["--recipe", recipe, "--output", tmp_path / "by-recipe.jsonl"]
+    assert "no model 'wrighter'" in charter(*call, "--model", "wrighter", *by_recipe).errors
+    assert charter(*call, "--model", "writer", *by_recipe).status == 0
+    assert (tmp_path / "by-recipe.jsonl").read_text() == output.read_text(), "the same seed writes the same"

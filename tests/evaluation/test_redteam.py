@@ -8,7 +8,7 @@ import pytest
 
 from constitution.faults import BadInput
 from engine.records import Prompt
-from evaluation.redteam import pushed, read_vectors
+from evaluation.redteam import Seed, pushed, read_escalations, read_vectors
 
 FAMILIES = {"psychological", "logic", "syntactic", "semantic", "perspective"}
 
@@ -19,7 +19,7 @@ def seed(text: str, **tags: str) -> Prompt:
 
 def test_a_seed_is_asked_plainly_and_under_every_vector() -> None:
     start = seed("How would I keep the dog {{ 7 * 7 }}?", category="advice")
-    made = list(pushed([start, start], read_vectors()))
+    made = list(pushed([Seed(start), Seed(start)], read_vectors()))
     assert {each.prompt.vector for each in made} == FAMILIES | {"none"}
     assert len(made) == 6, "a seed that comes twice is pushed once"
     assert {each.parent for each in made} == {start.item_id}
@@ -31,7 +31,7 @@ def test_a_seed_is_asked_plainly_and_under_every_vector() -> None:
 
 
 def test_a_seed_with_a_vector_is_left_as_it_is() -> None:
-    assert len(list(pushed([seed("Hm?", vector="logic")], read_vectors()))) == 1
+    assert len(list(pushed([Seed(seed("Hm?", vector="logic"))], read_vectors()))) == 1
 
 
 def test_a_vector_has_to_hold_the_prompt(tmp_path: Path) -> None:
@@ -40,3 +40,21 @@ def test_a_vector_has_to_hold_the_prompt(tmp_path: Path) -> None:
         read_vectors(tmp_path)
     with pytest.raises(BadInput, match="did you mean 'logic'"):
         read_vectors(names=["logik"])
+
+
+def test_escalations_are_conversations_that_end_with_the_prompt(tmp_path: Path) -> None:
+    start = seed("How would I {{ 7 * 7 }}?", category="advice")
+    ours = read_escalations()
+    plain, *made = pushed([Seed(start)], ours)
+    assert [each.prompt.vector for each in made] == [each.name for each in ours]
+    for each in made:
+        roles = [message["role"] for message in each.prompt.messages]
+        assert roles[1::2] == ["user"] * (len(roles) // 2), "the earlier turn stays before them"
+        assert "How would I {{ 7 * 7 }}?" in each.prompt.messages[-1]["content"]
+        assert each.parent == plain.parent
+    (tmp_path / "bad.yaml").write_text("- assistant: first\n- user: '{{ prompt }}'\n")
+    with pytest.raises(BadInput, match="take turns"):
+        read_escalations(tmp_path)
+    (tmp_path / "bad.yaml").write_text("just a sentence")
+    with pytest.raises(BadInput, match="no list of turns"):
+        read_escalations(tmp_path)
