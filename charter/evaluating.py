@@ -361,9 +361,9 @@ def _figures(settings: EvaluationSettings, by: JudgedBy, pairs_by: JudgedBy | No
     under_stress = [each.name for each in settings.stressed]
     order = [*names, *under_stress]
     rows.sort(key=lambda row: (settings.temperatures.index(row.temperature), order.index(row.policy), row.index))
-    plain = [row for row in rows if row.policy in names]
+    asked_plainly = [row for row in rows if row.policy in names]
     stressed = [row for row in rows if row.policy in under_stress]
-    policies = policies_of(plain, rows[0].judge, MEANINGS[by], settings.seed)
+    policies = policies_of(asked_plainly, rows[0].judge, MEANINGS[by], settings.seed)
     pairs: dict[Group, list[Comparison]] = {"harmful": [], "harmless": []}
     for table in compared_store(settings.folder).tables():
         for values in table.to_pylist():
@@ -375,11 +375,11 @@ def _figures(settings: EvaluationSettings, by: JudgedBy, pairs_by: JudgedBy | No
         judge = settings.model_that_judges
         name = judge.model if judge else SandboxOracle.name
         ratings = ratings_of(pairs, names, settings.anchor, name, settings.judge_trained, settings.seed)
-    leading = [row for row in plain if row.temperature == settings.temperatures[0]]
+    leading = [row for row in asked_plainly if row.temperature == settings.temperatures[0]]
     asked = {prompt.item_id: last_said(prompt) for prompt in _prompts(settings)}
     said = {name: [(asked[row.item_id], row.text) for row in leading if row.policy == name] for name in names}
     drift = tuple(drift_of(name, answers) for name, answers in said.items() if answers)
-    cards = scorecards(plain) + (scorecards(stressed)[::-1] if stressed else ())
+    cards = scorecards(asked_plainly) + (scorecards(stressed)[::-1] if stressed else ())
     robustness = stress_of(rows, settings.stressed, settings.seed)
     found = Evaluation(policies, ratings, cards, drift, robustness)
     plain: dict[str, Any] = TypeAdapter(Evaluation).dump_python(found, mode="json")

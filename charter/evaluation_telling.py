@@ -32,9 +32,9 @@ def tell_evaluation(folder: Folder, console: Console | None = None) -> None:
         _add_elo(table, found.ratings, [each.policy for each in policies.figures])
     console.print(table)
     console.print(f"Judged by {policies.judge}. {policies.meaning}", highlight=False, markup=False)
-    for each in found.robustness:
-        who = printable(f"{each.policy}, {each.how}")
-        console.print(f"{who}: {_stress(each)}", highlight=False, markup=False)
+    for stress in found.robustness:
+        who = printable(f"{stress.policy}, {stress.how}")
+        console.print(f"{who}: {_stress(stress)}", highlight=False, markup=False)
     said = tax_of(policies)
     if said:
         console.print(said, highlight=False, markup=False)

@@ -355,7 +355,7 @@ def in_int8(model: Any, device: torch.device) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch means to move it to torchao; up to 2.13 it is here
-        return quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+        return quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:
