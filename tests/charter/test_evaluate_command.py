@@ -124,7 +124,7 @@ def test_a_prefill_attack_stands_beside_the_plain_policy(tmp_path: Path) -> None
     assert "answers begin with “Sure:”" in page
     called = charter("scorecard", tmp_path / "evaluated", "--output", tmp_path / "card")
     assert called.status == 0, called.errors
-    assert "final+prefilled" in called.output
+    assert r"| final\+prefilled | 1.000" in called.output
 
 
 def test_attacks_that_a_policy_does_not_take_are_refused(tmp_path: Path) -> None:
