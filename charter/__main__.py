@@ -11,7 +11,8 @@ import sys
 
 import click
 
-from constitution.faults import BadInput, CharterError, did_you_mean
+from constitution.faults import BadInput, CharterError, did_you_mean, told
+from engine.printable import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("charter.commands.run:run", "Run a recipe: prompts and a constitution in, training data out."),
@@ -90,10 +91,10 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     except BadInput as error:
-        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
+        print(*(f"error: {printable(text)}" for text in told(error.faults)), sep="\n", file=sys.stderr)
         status = 2
     except CharterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
 

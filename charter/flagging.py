@@ -62,9 +62,10 @@ def read_scores(path: str) -> dict[str, float]:
             if isinstance(row, Fault):
                 raise BadInput(row)
             values = row.values
-            known = [values.get(name) for name in ("score", "score_chosen", "score_rejected")]
-            score = known[0] if known[1] is None or known[2] is None else known[1] - known[2]
-            if not isinstance(values.get("pair_id"), str) or not isinstance(score, (int, float)):
+            score, chosen, rejected = (values.get(name) for name in ("score", "score_chosen", "score_rejected"))
+            if isinstance(chosen, int | float) and isinstance(rejected, int | float):
+                score = chosen - rejected
+            if not isinstance(values.get("pair_id"), str) or not isinstance(score, int | float):
                 hint = "a row has pair_id, and score or both of score_chosen and score_rejected"
                 raise BadInput(row.fault(f"there is no score in the columns {', '.join(values)}", hint))
             scores[values["pair_id"]] = float(score)

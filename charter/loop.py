@@ -16,9 +16,9 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from charter import run, training
 from charter.recipe import Recipe, check_output, check_recipe, frozen, recipe_of
@@ -36,6 +36,9 @@ REPLACED = "replaced"
 """Where steps are moved that are made again: nothing that was made is deleted."""
 
 
+StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
 class Loop(Settings):
     """Steps that feed each other, made one after another."""
 
@@ -45,8 +48,8 @@ class Loop(Settings):
     """The seed of every step that names none."""
     output: str | None = None
     """The folder of the loop: a path."""
-    steps: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Name: {kind: what the command of that kind takes}."""
+    steps: dict[StepName, dict[str, Any]] = Field(min_length=1)
+    """Name: {kind: what the command of that kind takes}. A step's folder is called after it."""
 
     @property
     def folder(self) -> Folder:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import Field
 
 from constitution import BadInput, Constitution, Fault, check_count, check_revision, load_constitution
-from constitution.faults import did_you_mean
+from constitution.faults import did_you_mean, holds_secret
 from constitution.yaml_files import Document, read_document
 from engine.backends.opening import check_model
 from engine.backends.spec import ModelSpec
@@ -194,6 +194,11 @@ def check_recipe(recipe: Recipe) -> tuple[Constitution, PromptSet]:
 
 def check_output(folder: Folder) -> None:
     """Raises BadInput where a run folder cannot be made or written, or has no room."""
+    if holds_secret(folder.location):
+        hint = "give it in the environment, as the object store's own tools take it (AWS_ACCESS_KEY_ID, …)"
+        raise BadInput(
+            Fault("the address holds a password or a key, which would be written down", where="output", hint=hint)
+        )
     where, hint = f"output {folder.location}", "name another folder with --output"
     try:
         local = folder.is_local

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -53,9 +53,10 @@ def tell_outcome(outcome: Outcome, console: Console | None = None) -> None:
     failed = sum(counts["failed"] for counts in outcome.stages.values())
     if failed:
         console.print(f"[bold]{failed:,} {'row was' if failed == 1 else 'rows were'} set aside[/]:", highlight=False)
-        rows = (line for stage in outcome.stages for line in failure_lines(outcome.folder, stage))
-        for line in itertools.islice(rows, FAILURES_TOLD):
-            console.print(line, highlight=False, markup=False)
+        alike = ((stage, *each) for stage in outcome.stages for each in failures_alike(outcome.folder, stage).items())
+        for stage, error, rows in itertools.islice(alike, FAILURES_TOLD):
+            more = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+            console.print(f"{stage}  {rows[0]}{more}\n    {error}", highlight=False, markup=False)
         console.print(f"List them: charter failures {outcome.folder.location}", highlight=False)
 
 
@@ -79,11 +80,13 @@ def tell_loop(made: Made, console: Console | None = None) -> None:
         console.print(f"step {name} set rows aside: charter failures {made.folder.path(f'steps/{name}')}")
 
 
-def failure_lines(folder: Folder, stage: str) -> Iterator[str]:
-    """The rows that a stage set aside: where each came from, and what went wrong."""
+def failures_alike(folder: Folder, stage: str) -> dict[str, list[str]]:
+    """What went wrong with the rows that a stage set aside, and where those came from. What was most is first."""
+    alike: dict[str, list[str]] = {}
     for row in stage_store(folder, stage).failures():
-        where = f"{stage}  {row['item_id']}  {row['source']}  after {row['attempts']} attempts"
-        yield f"{where}\n    {row['error']}: {printable(row['message'])}"
+        where = f"{row['item_id']}  {row['source']}  after {row['attempts']} attempts"
+        alike.setdefault(printable(f"{row['error']}: {row['message']}"), []).append(printable(where))
+    return dict(sorted(alike.items(), key=lambda item: -len(item[1])))
 
 
 def _cost_table(cost: Mapping[str, Any]) -> Table:

@@ -11,6 +11,7 @@ Every exception crosses Ray, so each can be pickled: all state is in `args`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -52,6 +53,34 @@ class BadInput(CharterError):
 
     def __str__(self) -> str:
         return "\n".join(str(fault) for fault in self.faults)
+
+
+SECRET_PARAMETER = re.compile(r"[?&][^=&]*(key|token|secret|signature|sig|password|credential)[^=&]*=", re.IGNORECASE)
+
+
+def holds_secret(url: str) -> bool:
+    """Whether a URL carries a password, a key or a signature: it would be written into run folders and cards."""
+    _, scheme, rest = url.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(scheme) and ((bool(at) and ":" in user) or SECRET_PARAMETER.search(rest) is not None)
+
+
+PLACES_TOLD = 10
+
+
+def told(faults: Iterable[Fault]) -> list[str]:
+    """The faults as a user reads them. What is wrong in the same way in several places of a file is said once."""
+    alike: dict[tuple[str, str, str, int], list[Fault]] = {}
+    for number, fault in enumerate(faults):
+        alone = number if not fault.line else -1  # only lines can be listed in short
+        alike.setdefault((fault.file, fault.message, fault.hint, alone), []).append(fault)
+    texts = []
+    for first, *others in alike.values():
+        lines = sorted({fault.line for fault in others} - {first.line})
+        more = f", and {len(lines) - PLACES_TOLD:,} more" if len(lines) > PLACES_TOLD else ""
+        also = f"; the same in line {', '.join(map(str, lines[:PLACES_TOLD]))}{more}" if lines else ""
+        texts.append(f"{first}{also}")
+    return texts
 
 
 def check_all(*checks: Callable[[], object]) -> None:

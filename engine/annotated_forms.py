@@ -22,10 +22,13 @@ SIDES = ("a", "b")
 def unfolded(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The row with `prompt`, `chosen` and `rejected`, and with what else it says under our own columns' names. Rows of
     other forms are returned as they are. Raises WrongShape."""
-    if isinstance(values.get("fields"), dict) and "suggestions" in values:
-        return _argilla(values)
-    if isinstance(values.get("annotations"), dict) and "response_a" in values:
-        return _annotated(values)
+    try:
+        if isinstance(values.get("fields"), dict) and "suggestions" in values:
+            return _argilla(values)
+        if isinstance(values.get("annotations"), dict) and "response_a" in values:
+            return _annotated(values)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise WrongShape(f"it has the columns of an annotated pair, and not what they hold: {error}") from None
     return values
 
 

@@ -70,12 +70,18 @@ class Folder:
         return self._opened[0]
 
     def path(self, name: str = "") -> str:
-        """A name in the folder as a path of its file system."""
-        return posixpath.join(self._opened[1], name) if name else self._opened[1]
+        """A name in the folder as a path of its file system. Raises StorageError for one that leads out of it."""
+        return posixpath.join(self._opened[1], self._inside(name)) if name else self._opened[1]
 
     def child(self, name: str) -> Folder:
-        """A folder in the folder."""
-        return Folder(posixpath.join(self.location, name))
+        """A folder in the folder. Raises StorageError for a name that leads out of it."""
+        return Folder(posixpath.join(self.location, self._inside(name)))
+
+    def _inside(self, name: str) -> str:
+        """Names come from files of run folders too, which travel between strangers."""
+        if name.startswith("/") or ".." in name.split("/"):
+            raise StorageError(f"{self.location}: the name {name!r} leads out of the folder")
+        return name
 
     @property
     def is_local(self) -> bool:

@@ -83,9 +83,9 @@ def _answers(row: Row, prompt_column: str | None, completion_column: str | None)
     values = row.values
     if SAMPLES_COLUMN in values and completion_column is None:
         asked = _prompt(values, prompt_column)
-        for sample in values[SAMPLES_COLUMN]:
+        for text in _sampled(values[SAMPLES_COLUMN]):
             # The paper's samples end where the next human turn would begin.
-            yield Answer(asked, sample["sampled_string"].removesuffix("\n\nHuman:").strip(), row.source, values)
+            yield Answer(asked, text.removesuffix("\n\nHuman:").strip(), row.source, values)
         return
     whole = completion_column is None and _usual(values, COMPLETION_COLUMNS) is None and _usual(values, CONVERSATIONS)
     column = whole or column_of(values, completion_column, COMPLETION_COLUMNS, "--completion-column")
@@ -104,6 +104,14 @@ def _answers(row: Row, prompt_column: str | None, completion_column: str | None)
 
 
 TRANSCRIPT = ("\n\nHuman:", "\n\nAssistant:")
+
+
+def _sampled(samples: object) -> list[str]:
+    listed = samples if isinstance(samples, list) else [None]
+    found = [each.get("sampled_string") if isinstance(each, dict) else None for each in listed]
+    if not all(isinstance(text, str) for text in found):
+        raise WrongShape(f"'{SAMPLES_COLUMN}' is due to be a list of objects with sampled_string")
+    return [str(text) for text in found]
 
 
 def _usual(values: Mapping[str, Any], known: tuple[str, ...]) -> str | None:

@@ -122,7 +122,8 @@ OPTION = re.compile(r"^\s*\((\w)\)\s+(.*)$", re.MULTILINE)
 
 
 def _letters(values: Mapping[str, Any], column: str) -> list[str]:
-    found = [re.fullmatch(r"\s*\((\w)\)\s*", option) for option in values[column]]
+    options = values[column] if isinstance(values[column], list) else [None]
+    found = [re.fullmatch(r"\s*\((\w)\)\s*", option) if isinstance(option, str) else None for option in options]
     if not all(found):
         raise WrongShape(f"'{column}' is due to hold options such as (A)")
     return [match[1] for match in found if match]

@@ -7,13 +7,13 @@ an escalation is a YAML file of turns, some of which do, and the last of which i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from jinja2 import StrictUndefined, TemplateError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import meta
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,6 +21,7 @@ from constitution.faults import BadInput, Fault, did_you_mean
 from constitution.yaml_files import read_text
 from engine.records import Prompt
 from evaluation.scorecard import NO_VECTOR
+from prompts.bounded_templates import BoundedEnvironment
 from prompts.messages import Message
 
 OUR_VECTORS = Path(__file__).parents[1] / "prompts" / "vectors"
@@ -62,11 +63,10 @@ class Escalation:
         return [Message(role=role, content=_filled(text, prompt)) for role, text in self.turns]
 
 
-def environment() -> ImmutableSandboxedEnvironment:
-    """What templates of prompts are rendered in: text for a model, so nothing is escaped."""
-    return ImmutableSandboxedEnvironment(
-        autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+@functools.cache
+def environment() -> BoundedEnvironment:
+    """What templates of prompts are rendered in."""
+    return BoundedEnvironment(trim_blocks=True, lstrip_blocks=True)
 
 
 def _filled(text: str, prompt: str) -> str:
@@ -128,7 +128,9 @@ def _check_templates(path: Path, texts: Sequence[str]) -> None:
             raise BadInput(Fault("it has to use 'prompt' and nothing else", file=str(path), hint="write {{ prompt }}"))
         for text in texts:
             _filled(text, "some prompt")
-    except TemplateError as error:
+    except BadInput:
+        raise
+    except Exception as error:  # a template can fail in any way, and each is the file's fault
         raise BadInput(Fault(f"not a usable template: {error}", file=str(path))) from None
 
 

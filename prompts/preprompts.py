@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from constitution.faults import BadInput, Fault
+from constitution.yaml_files import read_text
 from prompts.examples import FewShots
 from prompts.rendering import PromptSet
 from prompts.template_files import Source, read_sources
@@ -29,8 +30,8 @@ def read_preprompts(folder: Path | None = None) -> dict[str, PromptSet]:
     faults: list[Fault] = []
     found: dict[str, PromptSet] = {}
     for file in files:
-        source = Source(str(file), file.read_text(encoding="utf-8"))
         try:
+            source = Source(str(file), read_text(file))
             found[file.stem] = PromptSet(read_sources() | {"respond": source}, FewShots())
         except BadInput as error:
             faults.extend(error.faults)

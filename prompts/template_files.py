@@ -3,8 +3,8 @@
     folder ──read──► sources ──check──► faults, with file and line
                         └────compile──► Template.render(variables) ──► text
 
-Templates run in Jinja's immutable sandbox with strict undefined names, since they travel between strangers. What users
-and models wrote goes in as values, once; nothing in it is ever read as a template.
+Templates are bounded (prompts/bounded_templates.py), since they travel between strangers. What users and models wrote
+goes in as values, once; nothing in it is ever read as a template.
 A template may `{% set %}` the settings of its kind (prefill, options, closing, stop). One that it does not set is ours.
 """
 
@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2 import Template as JinjaTemplate
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from constitution.faults import BadInput, Fault, did_you_mean
 from constitution.yaml_files import read_text
+from prompts.bounded_templates import BoundedEnvironment
 
 TEMPLATES_FOLDER = Path(__file__).parent / "templates"
 
@@ -169,14 +169,7 @@ def _read(path: Path) -> Source:
 
 def compile_templates(sources: Mapping[str, Source]) -> dict[str, Template]:
     """Every template, checked and compiled. Raises BadInput with the faults of all of them."""
-    environment = ImmutableSandboxedEnvironment(
-        autoescape=False,  # what is rendered is plain text for a model, not HTML
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    environment.globals = {"range": environment.globals["range"], "namespace": environment.globals["namespace"]}
+    environment = BoundedEnvironment(trim_blocks=True, lstrip_blocks=True)
     faults: list[Fault] = []
     templates: dict[str, Template] = {}
     for name, source in sources.items():
@@ -190,7 +183,7 @@ def compile_templates(sources: Mapping[str, Source]) -> dict[str, Template]:
     return templates
 
 
-def _with_our_settings(environment: ImmutableSandboxedEnvironment, template: Template) -> Template:
+def _with_our_settings(environment: BoundedEnvironment, template: Template) -> Template:
     """The template with our template's settings in place of those it does not set."""
     missing = KINDS[template.name].settings - template.settings.keys()
     if not missing:
@@ -205,7 +198,7 @@ def _with_our_settings(environment: ImmutableSandboxedEnvironment, template: Tem
 class _Check:
     """Looks at one template and gathers what is wrong with it."""
 
-    environment: ImmutableSandboxedEnvironment
+    environment: BoundedEnvironment
     name: str
     source: Source
     faults: list[Fault] = field(default_factory=list)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def check(constitutions: tuple[str, ...], strict: bool) -> None:
     from constitution.lint import own_findings
     from constitution.loading import constitution_path, resolve
     from constitution.yaml_files import read_document
+    from engine.printable import printable
 
     faults: list[Fault] = []
     for name in constitutions:
@@ -62,10 +64,10 @@ def check(constitutions: tuple[str, ...], strict: bool) -> None:
             continue
         findings = own_findings(constitution, document)
         if strict:
-            faults += findings
+            faults += [replace(each, where=each.where.removeprefix("warning").removeprefix(": ")) for each in findings]
         else:
             for finding in findings:
-                click.echo(str(finding))
+                click.echo(printable(str(finding)))
         click.echo(f"{name}: {_summary(constitution)}: {_counted(len(findings), 'warning') if findings else 'fine'}")
     if faults:
         raise BadInput(faults)

@@ -59,6 +59,7 @@ def evaluate(
     from charter.evaluation_telling import tell_evaluation
     from charter.run import INTERRUPTED_STATUS
     from constitution.faults import BadInput, CharterError
+    from engine.printable import printable
 
     flags = {
         "policies": _policies(policies),
@@ -81,7 +82,7 @@ def evaluate(
     except BadInput:
         raise
     except CharterError as error:
-        print(f"error: the evaluation stopped: {error}", file=sys.stderr)
+        print(f"error: the evaluation stopped: {printable(str(error))}", file=sys.stderr)
         resume_hint(loaded.folder)
         return 1
     tell_evaluation(loaded.folder)

@@ -65,12 +65,12 @@ def preview(recipe: str, rows: int, full: bool, settings: tuple[str, ...]) -> in
 @click.argument("run_folder")
 @click.option("--limit", type=click.IntRange(min=1), help="Show only the first so many rows.")
 def failures(run_folder: str, limit: int | None) -> int:
-    """List the rows that RUN_FOLDER's stages set aside: where they came from and what went wrong.
+    """List the rows that RUN_FOLDER's stages set aside: what went wrong, and where the rows came from.
 
     Exit status 3 where there are any.
     """
     from charter.run import STAGES
-    from charter.telling import failure_lines
+    from charter.telling import failures_alike
     from constitution.faults import BadInput, Fault
     from engine.storage import Folder
 
@@ -79,10 +79,12 @@ def failures(run_folder: str, limit: int | None) -> int:
         raise BadInput(Fault("it is no run folder", where=run_folder, hint="name the folder that a run has made"))
     count = 0
     for stage in STAGES:
-        for line in failure_lines(folder, stage):
-            count += 1
-            if limit is None or count <= limit:
-                click.echo(line)
+        for error, rows in failures_alike(folder, stage).items():
+            shown = rows if limit is None else rows[: max(0, limit - count)]
+            count += len(rows)
+            if shown:
+                alike = f" ({len(rows):,} rows)" if len(rows) > 1 else ""
+                click.echo("\n".join([f"{stage}  {error}{alike}", *(f"    {row}" for row in shown)]))
     rows = "row" if count == 1 else "rows"
     click.echo(f"{count:,} {rows} set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
     if count:

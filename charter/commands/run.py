@@ -56,6 +56,7 @@ def _carry_out_loop(document: Document, *, resume: bool, again: bool, dry_run: b
     from charter.run import INTERRUPTED_STATUS, resume_hint
     from charter.telling import tell_loop, tell_steps
     from constitution.faults import BadInput, CharterError
+    from engine.printable import printable
 
     loop = loop_of(document)
     steps = steps_of(loop, document)
@@ -72,7 +73,7 @@ def _carry_out_loop(document: Document, *, resume: bool, again: bool, dry_run: b
     except BadInput:
         raise
     except CharterError as error:
-        print(f"error: the loop stopped: {error}", file=sys.stderr)
+        print(f"error: the loop stopped: {printable(str(error))}", file=sys.stderr)
         resume_hint(loop.folder)
         return 1
     tell_loop(made)
@@ -85,6 +86,7 @@ def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool
     from charter.run import INTERRUPTED_STATUS, SET_ASIDE_STATUS, check_options, execute, resume_hint
     from charter.telling import tell_estimate, tell_outcome
     from constitution.faults import BadInput, CharterError
+    from engine.printable import printable
 
     assert isinstance(recipe, Recipe)
     if dry_run:
@@ -108,7 +110,7 @@ def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool
     except BadInput:
         raise
     except CharterError as error:
-        print(f"error: the run stopped: {error}", file=sys.stderr)
+        print(f"error: the run stopped: {printable(str(error))}", file=sys.stderr)
         resume_hint(recipe.folder)
         return 1
     except Exception:  # a fault of ours: its trace is worth reporting, and the rows are safe

@@ -101,6 +101,7 @@ def _run(
     from charter.training import execute_training, read_settings, resume_hint, run_folder
     from charter.training_plan import tell_plan
     from constitution.faults import BadInput, CharterError
+    from engine.printable import printable
 
     typed = overrides(pairs, model=model, output=output, **{"launch.workers": workers}, **flags)
     loaded = read_settings(kind, settings, typed)
@@ -116,7 +117,7 @@ def _run(
     except BadInput:
         raise
     except CharterError as error:
-        print(f"error: the training stopped: {error}", file=sys.stderr)
+        print(f"error: the training stopped: {printable(str(error))}", file=sys.stderr)
         resume_hint(run_folder(loaded))
         return 1
     for name, value in trained.figures.items():

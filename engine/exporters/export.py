@@ -303,6 +303,8 @@ def _copy_origin(source: str, target: Path) -> None:
         return
     (target / "run").mkdir()
     for name in ORIGIN:
+        if folder.is_local and Path(folder.path(name)).is_symlink():
+            raise BadInput(Fault("it is a link, and may lead to anything", file=folder.path(name), hint="delete it"))
         if folder.exists(name):
             (target / "run" / name).write_bytes(folder.read(name))
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import fsspec
 from pydantic import Field, model_validator
 
-from constitution.faults import BadInput, Fault, did_you_mean
+from constitution.faults import BadInput, Fault, did_you_mean, holds_secret
 from engine.settings import Settings
 
 Format = Literal["auto", "hh-rlhf", "messages", "csv", "parquet", "harmbench", "xstest", "text", "hub"]
@@ -73,6 +73,8 @@ class PromptSource(Settings):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> PromptSource:
+        if holds_secret(self.path):
+            raise ValueError("path holds a password, a key or a signature, and every row names its source")
         if self.category and self.category_column:
             raise ValueError("give category or category_column, not both")
         if self.vector and self.vector_column:

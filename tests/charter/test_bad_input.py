@@ -117,6 +117,28 @@ def test_faulty_prompts(run: Callable[..., Called], prompts: Path, text: str, wo
     refused(run(), *words)
 
 
+def test_what_is_wrong_in_the_same_way_is_said_once(run: Callable[..., Called], prompts: Path) -> None:
+    prompts.write_text('{"prompt": 5}\n' * 3 + '{"prompt": "fine"}\n' + "{\n" * 15)
+    called = run()
+    refused(called, "prompts.jsonl:1: 'prompt'", "; the same in line 2, 3\n")
+    refused(called, "prompts.jsonl:5:2: this is not JSON", "; the same in line 6, 7, 8", "13, 14, 15, and 4 more")
+    assert called.errors.count("error:") == 2
+
+
+@pytest.mark.parametrize("address", ["s3://AKIA:sesame@bucket/run", "s3://bucket/run?secret_key=sesame"])
+def test_a_password_in_an_address_is_refused_and_not_shown(run: Callable[..., Called], address: str) -> None:
+    for called in (run(output=address), run(prompts=[{"path": address}])):
+        refused(called, "password")
+        assert "sesame" not in called.errors + called.output
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(run: Callable[..., Called], prompts: Path) -> None:
+    prompts.write_text('{"prompt": [{"role": "\\u001b[2J\\ud83d", "content": ""}]}\n')
+    called = run()
+    refused(called, "unknown role")
+    assert "\x1b" not in called.errors
+
+
 def test_missing_prompts(run: Callable[..., Called], tmp_path: Path) -> None:
     refused(run(prompts=[{"path": str(tmp_path / "none.jsonl")}]), "none.jsonl")
 

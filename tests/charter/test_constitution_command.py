@@ -63,6 +63,7 @@ def test_check_gives_advice_and_strict_makes_faults_of_it(mine: str) -> None:
     assert shown.splitlines()[-1].endswith(": 1 warning")
     (fault,) = faults("check", "--strict", mine)
     assert "[no-tests]" in fault
+    assert "warning" not in fault
 
 
 def test_check_reports_the_faults_of_all_files(mine: str, tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def test_an_export_says_what_it_wrote_lost_and_left_out(run: Path) -> None:
     assert charter("export", run, "--format", "axolotl", "--kind", "reward", "--overwrite").status == 0
 
 
+def test_a_link_in_a_run_folder_is_not_followed_into_an_export(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "private.yaml").write_text((run / "constitution.yaml").read_text())
+    (run / "constitution.yaml").unlink()
+    (run / "constitution.yaml").symlink_to(tmp_path / "private.yaml")
+    called = charter("export", run, "--format", "trl", "--output", tmp_path / "out")
+    assert (called.status, "it is a link" in called.errors) == (2, True), called.errors
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_names_every_format() -> None:
     (option,) = (each for each in command.params if each.name == "format_name")
     told = str(option.to_info_dict()["help"])

@@ -137,3 +137,14 @@ def test_a_bad_step_is_refused_with_its_place_before_anything_is_made(
     assert "loop.yaml:" in refused.errors or "step revisions" in refused.errors
     assert refused.errors.count("error:") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/stolen", "a/b", ".."])
+def test_a_step_cannot_be_named_out_of_its_loop(tmp_path: Path, name: str) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Why?"}\n')
+    models = {"policy": {"backend": "scripted", "model": "hash"}}
+    run = {"name": "fine", "compare": {}, "prompts": [{"path": str(prompts)}], "models": models}
+    refused = make(tmp_path, {name: {"run": run}})
+    assert (refused.status, "must match" in refused.errors) == (2, True), refused.errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop.yaml", "prompts.jsonl"]

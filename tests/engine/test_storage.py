@@ -146,6 +146,17 @@ def test_a_reader_of_the_folder_sees_only_sealed_rows(tmp_path: Path) -> None:
     assert table["item_id"].to_pylist() == [row.item_id for row in rows]
 
 
+@pytest.mark.parametrize("name", ["../stolen", "/etc/passwd", "a/../../b", ".."])
+def test_a_name_cannot_lead_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    """A run folder of a stranger may hold any name."""
+    store = store_in(tmp_path / "run")
+    store.folder.write_json("_SEALED.json", {"rows": 1, "items": 1, "failed": 0, "generation": 1, "parts": [name]})
+    with pytest.raises(StorageError, match="leads out"):
+        list(store.tables())
+    with pytest.raises(StorageError, match="leads out"):
+        store.run.child(name)
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "stages").write_text("a file where a folder should be")
     with pytest.raises(StorageError, match="cannot be written"):
