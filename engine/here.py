@@ -13,6 +13,7 @@ from engine.plan import Plan, open_models
 from engine.records import Prompt, from_row
 from engine.rows import RowRunner, Tally
 from engine.storage import StageStore
+from engine.watchdog import heard
 
 
 def run_stage_here(plan: Plan, prompts: StageStore, report: Callable[[Tally], None]) -> dict[str, int]:
@@ -34,10 +35,9 @@ def run_stage_here(plan: Plan, prompts: StageStore, report: Callable[[Tally], No
 
 async def _run(plan: Plan, prompts: StageStore, report: Callable[[Tally], None]) -> None:
     finished = plan.store.finished()
-    models = await open_models(plan.models)
-    opened = list({id(model): model for model in models.values()}.values())
+    models, opened = heard(await open_models(plan.models), plan.rows.stall_seconds)
     try:
-        runner = RowRunner(plan.chain(models), plan.store, plan.rows, opened, report)
+        runner = RowRunner(plan.chain(models), plan.store, plan.rows, opened, report, opened)
         for table in prompts.tables():
             waiting = [from_row(Prompt, row) for row in table.to_pylist() if row["item_id"] not in finished]
             for start in range(0, len(waiting), plan.rows.rows_in_flight):

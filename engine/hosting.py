@@ -6,14 +6,16 @@
     │       └► RemoteModel      │       │  └► Model       │
     └──────────────────────────┘       └────────────────┘
 
-A server or a script needs no actor: every worker talks to it directly. An actor whose engine died ends itself; Ray
-starts it again and repeats the calls it had.
+A server or a script needs no actor: every worker talks to it directly. An actor whose engine died or hangs ends itself;
+Ray starts it again and repeats the calls it had.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +28,11 @@ from engine.backends.opening import open_model, open_tokenizer
 from engine.backends.spec import ModelSpec
 from engine.model import Choice, Completion, ModelUnavailable, PromptCounter, Sampling
 from engine.storage import Folder
+from engine.watchdog import Heard
 from prompts.messages import Message
 
 CALLS_AT_ONCE = 1_000
+LOOK_SECONDS = 2.0
 CALL_REPEATS = 3  # after the actor that had the call died
 
 
@@ -61,16 +65,30 @@ def keep_log(run: Folder, name: str) -> None:
 class HostedModel:
     """A model in an actor of its own."""
 
-    def __init__(self, spec: ModelSpec, run: Folder) -> None:
+    def __init__(self, spec: ModelSpec, run: Folder, stall_seconds: float) -> None:
         keep_log(run, "model")
         self._spec = spec
+        self._stall_seconds = stall_seconds
         self._model: Any = None
+        self._starting = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> dict[str, Any]:
         """Opens the engine; what a RemoteModel needs to know of it."""
-        if self._model is None:
-            self._model = await open_model(self._spec)
+        async with self._starting:  # after a restart, every call that is repeated comes at once
+            if self._model is None:
+                self._model = Heard(await open_model(self._spec), self._stall_seconds)
+                self._watching = asyncio.ensure_future(self._watch())
         return {"revision": self._model.revision, "context_window": self._model.context_window}
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self._model.check()
+            except ModelUnavailable as error:
+                print(f"the actor ends and starts again: {error}", file=sys.stderr, flush=True)
+                os._exit(1)
 
     async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """As Model.generate."""
@@ -141,12 +159,12 @@ class RemoteModel:
         """The driver ends the replicas; a worker has nothing to free."""
 
 
-def host(spec: ModelSpec, run: Folder) -> RemoteModel:
+def host(spec: ModelSpec, run: Folder, stall_seconds: float) -> RemoteModel:
     """Starts the replicas of a model and waits until each answers. Raises what opening the model raises."""
     replicas = spec.replicas if isinstance(spec.replicas, int) else spec.replicas[1]
     options = {**resources(spec), "max_restarts": -1, "max_task_retries": CALL_REPEATS}
     actors = [
-        ray.remote(HostedModel).options(max_concurrency=CALLS_AT_ONCE, **options).remote(spec, run)
+        ray.remote(HostedModel).options(max_concurrency=CALLS_AT_ONCE, **options).remote(spec, run, stall_seconds)
         for _ in range(replicas)
     ]
     try:

@@ -26,6 +26,7 @@ from engine.model import Model, ModelUnavailable, OptionsNotTokens, PromptTooLon
 from engine.records import Call, FailedRow, Prompt
 from engine.settings import StageSettings
 from engine.storage import StageStore
+from engine.watchdog import Heard
 
 # Trying these again cannot help: the row itself is the reason.
 HOPELESS = (BadInput, PromptTooLong, TemplateRefused, OptionsNotTokens)
@@ -94,7 +95,7 @@ class RowRunner:
     """Runs batches of prompts through a chain. One per worker; `run` may be called for many batches at once.
 
     `probe` is a model that should answer if the engine is alive; it decides whether a row that failed with
-    ModelUnavailable is at fault, or its engine.
+    ModelUnavailable is at fault, or its engine. The `watched` models may not hang.
     """
 
     chain: Chain
@@ -102,6 +103,7 @@ class RowRunner:
     settings: StageSettings
     probe: Sequence[Model]
     report: Callable[[Tally], None]
+    watched: Sequence[Heard] = ()
 
     def __post_init__(self) -> None:
         self._window = asyncio.Semaphore(self.settings.rows_in_flight)
@@ -110,7 +112,7 @@ class RowRunner:
     async def run(self, prompts: Sequence[Prompt]) -> int:
         """Finishes every prompt of a batch, durably, and returns how many were done here.
 
-        Raises ModelUnavailable where the engine is gone; what was finished until then is kept.
+        Raises ModelUnavailable where the engine is gone or hangs; what was finished until then is kept.
         """
         key = content_hash([prompt.item_id for prompt in prompts])
         done, number, deaths = self._earlier_tries(key)
@@ -125,6 +127,7 @@ class RowRunner:
                 finished, tasks = await asyncio.wait(tasks, timeout=self.settings.flush_seconds)
                 await self._keep(key, number, [task.result() for task in finished])
                 number += bool(finished)
+                self._check()
         finally:
             for task in tasks:
                 task.cancel()
@@ -152,12 +155,26 @@ class RowRunner:
                     for _ in range(self.settings.rows_in_flight):
                         await self._window.acquire()
                     try:
-                        outcome = await self._attempts(prompt)
+                        outcome = await self._watched(prompt)
                     finally:
                         for _ in range(self.settings.rows_in_flight):
                             self._window.release()
                 await self._keep(key, number, [outcome])
                 number += 1
+
+    def _check(self) -> None:
+        for model in self.watched:
+            model.check()
+
+    async def _watched(self, prompt: Prompt) -> _Outcome:
+        """One row, given up where a model hangs."""
+        task = asyncio.ensure_future(self._attempts(prompt))
+        try:
+            while not (await asyncio.wait([task], timeout=self.settings.flush_seconds))[0]:
+                self._check()
+            return task.result()
+        finally:
+            task.cancel()
 
     async def _row(self, prompt: Prompt) -> _Outcome:
         async with self._window:

@@ -134,6 +134,8 @@ class StageSettings(Settings):
     """Tries a prompt gets before it is set aside."""
     flush_seconds: float = Field(default=2.0, gt=0)
     """Finished prompts are on disk after this long at most."""
+    stall_seconds: float = Field(default=1800.0, gt=0)
+    """A model that leaves all its calls without an answer for this long hangs: its engine is started again."""
 
 
 Policy = Literal["keep", "drop", "down-weight", "separate"]

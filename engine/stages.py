@@ -34,6 +34,7 @@ from engine.plan import Plan, open_models
 from engine.records import Prompt, from_row
 from engine.rows import RowRunner, Tally
 from engine.storage import StageStore
+from engine.watchdog import heard
 
 
 class StageWorker:
@@ -75,9 +76,10 @@ class StageWorker:
 
     async def _start(self) -> RowRunner:
         here = {role: spec for role, spec in self._plan.models.items() if role not in self._remote}
-        models: dict[str, Model] = {**self._remote, **await open_models(here)}
+        opened, watched = heard(await open_models(here), self._plan.rows.stall_seconds)
+        models: dict[str, Model] = {**self._remote, **opened}  # a model in an actor of its own is watched there
         probe = list({id(model): model for model in models.values()}.values())
-        return RowRunner(self._plan.chain(models), self._plan.store, self._plan.rows, probe, self._report)
+        return RowRunner(self._plan.chain(models), self._plan.store, self._plan.rows, probe, self._report, watched)
 
     def _report(self, tally: Tally) -> None:
         self._board.add.remote(tally)
@@ -131,7 +133,11 @@ def run_stage(plan: Plan, prompts: StageStore, watch: Callable[[Any, int, int], 
 def _consume(plan: Plan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
     _set_up_ray_data()
     own = plan.own_model
-    hosted = [host(spec, plan.store.run) for spec in _distinct(plan) if spec != own and has_engine(spec)]
+    hosted = [
+        host(spec, plan.store.run, plan.rows.stall_seconds)
+        for spec in _distinct(plan)
+        if spec != own and has_engine(spec)
+    ]
     remote = {role: model for role, spec in plan.models.items() for model in hosted if model.spec == spec}
     low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
     # Small runs are cut finer, so that every worker gets some and finished rows are reported early.
