@@ -205,15 +205,27 @@ def locked(folder: Folder) -> Iterator[None]:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+def _interruptible(folder: Folder) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the run in order; a second one stops it at once, as SIGKILL would."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def at_once(signum: int, frame: FrameType | None) -> NoReturn:
+        resume_hint(folder)
+        os._exit(INTERRUPTED_STATUS)  # Ray's processes and the engines notice that this one is gone
+
+    def in_order(signum: int, frame: FrameType | None) -> NoReturn:
+        for number in numbers:
+            signal.signal(number, at_once)  # stays, since Ray is still to be ended
+        print("stopping; Ctrl-C again stops at once", file=sys.stderr)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, in_order) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGINT) is in_order:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, command: str) -> None:
@@ -299,7 +311,7 @@ def _run_stages(
     # The handler is set after Ray's own, which ends the process without a word to the user.
     with (
         cluster(recipe.ray.address, recipe.ray.object_store_gib, list(recipe.models.values())),
-        _terminated_as_interrupt(),
+        _interruptible(recipe.folder),
     ):
         for stage in stages_of(recipe):
             if retry_failed:

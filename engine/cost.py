@@ -7,7 +7,6 @@ reason or proposition.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.backends.spec import ModelSpec, Price
+from engine.progress import read_events
 from engine.storage import Folder, StageStore
 
 
@@ -112,9 +112,7 @@ class Spent:
 
 def spent(run: Folder, work: str) -> Spent:
     """What was spent on a stage, or on a run folder's training, by its `events.jsonl`."""
-    if not run.exists("events.jsonl"):
-        return Spent(0.0)
-    events = [json.loads(line) for line in run.read("events.jsonl").decode().splitlines()]
+    events = read_events(run)
     seconds = sum(float(each["seconds"]) for each in events if each["event"] == "stage_left" and each["stage"] == work)
     metered = [each for each in events if each["event"] == "metered" and each["work"] == work]
     energy = {

@@ -7,13 +7,15 @@ A plain line comes even when nothing moved, since silence and a hang look the sa
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 from engine.rows import Tally
@@ -30,15 +32,26 @@ class EventLog:
     run: Folder
 
     def write(self, event: str, **facts: object) -> None:
-        """One event, with the time it was written at (UTC)."""
+        """One event, with the time it was written at (UTC). Where the disk is full it is lost, and the run goes on."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts})
         if self.run.is_local:
-            with open(self.run.path("events.jsonl"), "a", encoding="utf-8") as file:  # noqa: PTH123
-                file.write(line + "\n")
+            with suppress(OSError), Path(self.run.path("events.jsonl")).open("ab+") as file:
+                if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                    line = f"\n{line}"  # a kill left half a line
+                file.write(f"{line}\n".encode())
             return
         # Object stores cannot append, and others may have written meanwhile.
         before = self.run.read("events.jsonl") if self.run.exists("events.jsonl") else b""
         self.run.write("events.jsonl", before + line.encode() + b"\n")
+
+
+def read_events(run: Folder) -> list[dict[str, Any]]:
+    """What the log of a run says, less lines that a kill or a full disk cut."""
+    events = []
+    for line in run.read("events.jsonl").decode(errors="replace").splitlines() if run.exists("events.jsonl") else ():
+        with suppress(ValueError):
+            events.append(json.loads(line))
+    return events
 
 
 @dataclass

@@ -103,21 +103,15 @@ class Folder:
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """The file appears whole or not at all, and has reached the disk when this returns."""
         path = self.path(name)
-        if not self.is_local:  # object stores make an object visible when its stream closes
+        try:
+            if self.is_local:
+                _write_whole(Path(path), data)
+                return
             self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
             with self.filesystem.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(f"{path}.{os.getpid()}.tmp")
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+                stream.write(data)  # object stores make an object visible when its stream closes
         except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises StorageError where there is none."""
@@ -163,6 +157,20 @@ class Folder:
             self.filesystem.delete_dir(self.path(name))
         elif kind == pa.fs.FileType.File:
             self.filesystem.delete_file(self.path(name))
+
+
+def _write_whole(path: Path, data: bytes | pa.Buffer) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk has no room for halves
+        raise
 
 
 @dataclass(frozen=True)
@@ -227,12 +235,22 @@ class StageStore:
                 try:
                     done.update(self._item_ids(place))
                 except StorageError:
-                    self.folder.write(f"_damaged/{posixpath.basename(name)}", self.folder.read(place))
-                    self.folder.delete(place)
-        for table in self._sealed_tables(["item_id"]):
-            done.update(table["item_id"].to_pylist())
+                    self._move_away(place)
+        for name in self.sealed_parts:
+            try:
+                done.update(self._item_ids(name))
+            except StorageError:
+                marker = self.folder.read_json("_SEALED.json")
+                marker["parts"].remove(name)
+                self.folder.write_json("_SEALED.json", marker)
+                if self.folder.exists(name):
+                    self._move_away(name)
         done.update(row["item_id"] for row in self.failures(sealed_only=True))
         return done
+
+    def _move_away(self, part: str) -> None:
+        self.folder.write(f"_damaged/{posixpath.basename(part)}", self.folder.read(part))
+        self.folder.delete(part)
 
     def forget_failures(self) -> None:
         """Gives the rows set aside another chance."""
@@ -321,10 +339,6 @@ class StageStore:
     def parts(self) -> list[str]:
         """The files with finished rows, sealed or not, by their names in the stage's folder."""
         return self.sealed_parts + [f"_unsealed/rows/{n}" for n in self.folder.names("_unsealed/rows", ".parquet")]
-
-    def _sealed_tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        for name in self.sealed_parts:
-            yield self.folder.read_table(name, columns)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The finished rows, a part at a time: those of a sealed stage in input order, then those not yet sealed."""

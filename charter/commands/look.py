@@ -80,13 +80,13 @@ def failures(run_folder: str, limit: int | None) -> int:
     count = 0
     for stage in STAGES:
         for error, rows in failures_alike(folder, stage).items():
-            shown = rows if limit is None else rows[: max(0, limit - count)]
+            listed = rows if limit is None else rows[: max(0, limit - count)]
             count += len(rows)
-            if shown:
+            if listed:
                 alike = f" ({len(rows):,} rows)" if len(rows) > 1 else ""
-                click.echo("\n".join([f"{stage}  {error}{alike}", *(f"    {row}" for row in shown)]))
-    rows = "row" if count == 1 else "rows"
-    click.echo(f"{count:,} {rows} set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
+                click.echo("\n".join([f"{stage}  {error}{alike}", *(f"    {each}" for each in listed)]))
+    words = "row" if count == 1 else "rows"
+    click.echo(f"{count:,} {words} set aside" + (f", {limit:,} shown" if limit and count > limit else ""))
     if count:
         click.echo("try them again: the run's command with --resume --retry-failed")
     return 3 if count else 0

@@ -55,7 +55,7 @@ class Reader:
         if isinstance(value, str):
             return value.encode("utf-8", "surrogatepass")
         if self.name.endswith((".yaml", ".csv")):
-            return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
+            return str(yaml.safe_dump(value, allow_unicode=True)).encode("utf-8", "surrogatepass")
         if self.name.endswith(".jsonl") and isinstance(value, list):
             return "\n".join(json.dumps(row) for row in value).encode()
         return json.dumps(value).encode()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from constitution import Constitution
 from constitution.schema import Principle, Proposition
 from engine.chains import CompareChain, ReviseChain
-from engine.model import Choice, Completion, Sampling
+from engine.model import Choice, Completion, Model, Sampling
 from engine.records import Call, Prompt, Response
 from engine.settings import CompareSettings, ReviseSettings
 from prompts.messages import Message
@@ -108,7 +108,7 @@ def response(text: str, sample: int = 0) -> Response:
     return Response(sample=sample, text=text, call=call)
 
 
-def revise_chain(model: ToldModel, law: Constitution | None = None, **settings: object) -> ReviseChain:
+def revise_chain(model: Model, law: Constitution | None = None, **settings: object) -> ReviseChain:
     """A chain with one model in every role."""
     return ReviseChain(
         responder=model,

@@ -96,6 +96,23 @@ def test_a_truncated_part_is_moved_aside_and_its_rows_are_redone(tmp_path: Path,
     assert store.seal()["rows"] == 4
 
 
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and then nothing"])
+def test_a_damaged_part_of_a_sealed_stage_is_moved_aside_and_its_rows_are_redone(
+    tmp_path: Path, damage: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "ROWS_PER_SEALED_PART", 4)
+    store, rows = store_in(tmp_path), prompts(10)
+    write_sealed(store, [rows])
+    Path(store.folder.path(store.sealed_parts[1])).write_bytes(damage)
+    with pytest.raises(StorageError, match=store.sealed_parts[1]):
+        ids(store)
+    assert store.finished() == {row.item_id for row in rows[:4] + rows[8:]}
+    assert store.folder.names("_damaged")
+    store.write_part("again", 0, rows[4:8], [])
+    assert store.seal() == {"rows": 10, "items": 10, "failed": 0}
+    assert ids(store) == [row.item_id for row in rows]
+
+
 def test_a_kill_while_sealing_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops after every single write and delete of `seal` in turn; sealing again must always give the same rows."""
     rows = prompts(30)
