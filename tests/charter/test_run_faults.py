@@ -112,7 +112,12 @@ def test_a_judge_behind_a_bad_server_judges_everything_and_its_key_is_nowhere(
 ) -> None:
     state, address = server
     monkeypatch.setenv("CHARTER_JUDGE_KEY", KEY)
-    judge = {"backend": "openai", "model": "judge", "base_url": address, "api_key_env": "CHARTER_JUDGE_KEY"}
+    judge: dict[str, Any] = {
+        "backend": "openai",
+        "model": "judge",
+        "base_url": address,
+        "api_key_env": "CHARTER_JUDGE_KEY",
+    }
     judge |= {"prefill": "none", "timeout": 1.0, "retries": 4, "cpus": 0.1}
     recipe = write_recipe(tmp_path, "served")
     described = yaml.safe_load(recipe.read_text())
