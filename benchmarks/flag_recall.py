@@ -1,16 +1,18 @@
-"""What flags find in real pairs: faults planted in hh-rlhf's file, and the oddities that it has by itself.
+"""What flags find: faults planted in hh-rlhf's file and in pairs of the sandbox, and the oddities of the file itself.
 
-    python benchmarks/flag_recall.py harmless-base.jsonl.gz xstest [--seeds 5]
+    python benchmarks/flag_recall.py harmless-base.jsonl.gz xstest [--seeds 5] [--sandbox-run runs/quickstart]
 
     duplicates    copies of 100 pairs, unchanged, reworded a little, or with the label turned round, put behind the
                   pairs they copy. Recall: copies flagged; false alarms: other pairs flagged
-    mislabelled   a tenth of the labels turned round; the preference model is a linear one over words, length and
-                  refusals, fitted on the other four fifths of the prompts
+    mislabelled   a tenth of the labels turned round, in hh-rlhf's pairs and in pairs of the sandbox with its oracle's
+                  labels, held against cross-fitted models (evaluation/cross_fitting.py). Recall where a tenth of the
+                  pairs is looked at, the most doubtful ones; also with models fitted on the labels as they were
     both bad      pairs of two answers that comply with an unsafe prompt of XSTest, each half of one completion, among
                   hh-rlhf's and among pairs of which at most one answer is bad. The check on single answers is a linear
                   classifier over words and refusals, fitted on XSTest's human labels for the other four fifths of its
                   prompts: a stand-in for a judge that answers propositions
     oddities      every flag's count on the file as it is
+    --sandbox-run both bad, as the propositions of a run on the sandbox say it, against the sandbox's oracle
 
 Prints tables with the mean over seeds and the range. Needs no GPU.
 """
@@ -21,29 +23,47 @@ import argparse
 import csv
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, hstack, vstack
+from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from charter.flagging import refuses
-from engine.duplicates import WORD
+from charter.oracle_judge import probability_first
+from constitution.loading import load_constitution_text
 from engine.flags import Evidence, PairFlags, count_flags, flag_pairs
-from engine.pairs import Pair, read_pairs, text_of
+from engine.inputs import read_prompts
+from engine.inputs.source import PromptSource
+from engine.pairs import Pair, read_comparisons, read_pairs, text_of
+from engine.records import Comparison
 from engine.settings import FlagSettings
+from engine.storage import Folder
+from evaluation.cross_fitting import cross_fit
+from evaluation.estimates import share
 from prompts.messages import Message
+from sandbox.answers import AnswerKind
+from sandbox.answers import answer as written_answer
+from sandbox.oracle import judge, read_question
+from sandbox.principles import Concern, shipped
+from sandbox.world import items
 
 PLANTED = 100
 TURNED_SHARE = 0.1
 FOLDS = 5
 
+SANDBOX_PROMPTS = Path(__file__).parents[1] / "sandbox/prompts"
+HARMFUL_ANSWERS: tuple[AnswerKind, ...] = ("comply", "comply", "explained", "explained", "evasive")
+HARMLESS_ANSWERS: tuple[AnswerKind, ...] = ("correct", "correct", "wrong", "needless", "evasive")
+TIE = 0.02
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 # Duplicates -----------------------------------------------------------------------------------------------------------
@@ -111,52 +131,79 @@ def flagged_with(pairs: Sequence[Pair], flag: str, evidence: Evidence | None = N
 # Labels turned round --------------------------------------------------------------------------------------------------
 
 
-def differences(pairs: Sequence[Pair]) -> csr_matrix:
-    """Chosen minus rejected: words and word pairs, length, a question back, an apology, a refusal."""
-    sides = [
-        [text_of(answer) for answer in answers] for answers in ((p.chosen for p in pairs), (p.rejected for p in pairs))
-    ]
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True).fit([*sides[0], *sides[1]])
-    words = vectorizer.transform(sides[0]) - vectorizer.transform(sides[1])
-    plain = [
-        [
-            [np.log1p(len(WORD.findall(text))), "?" in text, "sorry" in text.lower(), bool(refuses(pair.prompt, text))]
-            for pair, text in zip(pairs, texts, strict=True)
-        ]
-        for texts in sides
-    ]
-    return hstack([words, csr_matrix(np.array(plain[0], float) - np.array(plain[1], float))]).tocsr()
+def turned(pair: Pair) -> Pair:
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen)
 
 
-def held_out_scores(features: csr_matrix, openings: Sequence[str]) -> Floats:
-    """Each pair's score by a model that saw no pair with its opening: the log-odds that the label is right."""
-    scores = np.zeros(features.shape[0])
-    for train, test in GroupKFold(FOLDS).split(features, groups=openings):
-        known = features[train]
-        mirrored = vstack([known, -known])  # a pair and its mirror image: the model has no side of its own
-        labels = np.repeat([1, 0], len(train))
-        model = LogisticRegression(fit_intercept=False, max_iter=1000).fit(mirrored, labels)
-        scores[test] = features[test] @ model.coef_[0]
-    return scores
-
-
-def turned_labels(pairs: Sequence[Pair], features: csr_matrix, seed: int) -> dict[str, float]:
-    """Recall and precision of the flag, and precision among as many of the lowest scores as labels were turned."""
-    turned = np.random.default_rng(seed).random(len(pairs)) < TURNED_SHARE
-    seen = features.multiply(np.where(turned, -1.0, 1.0)[:, None]).tocsr()
-    scores = held_out_scores(seen, [pair.prompt[0]["content"] for pair in pairs])
-    evidence = Evidence(scores={pair.pair_id: score for pair, score in zip(pairs, scores, strict=True)})
+def turned_labels(pairs: Sequence[Pair], seed: int) -> dict[str, float]:
+    """What is found among pairs of which a share has its label turned round."""
+    planted = np.random.default_rng(seed).random(len(pairs)) < TURNED_SHARE
+    fitted = cross_fit([turned(pair) if wrong else pair for pair, wrong in zip(pairs, planted, strict=True)], seed)
+    scores = np.array([fitted.scores[pair.pair_id] for pair in pairs])
+    before = cross_fit(pairs, seed)  # on labels as they were, asked about the label as it is
+    clean = np.array([before.scores[pair.pair_id] for pair in pairs]) * np.where(planted, -1, 1)
+    evidence = Evidence(scores=fitted.scores)
     names = {each.pair_id for each in flagged_with(pairs, "likely_mislabelled", evidence)}
     flagged = np.array([pair.pair_id in names for pair in pairs])
-    lowest = np.argsort(scores)[: turned.sum()]
     return {
-        "accuracy on labels left alone": float((scores[~turned] > 0).mean()),
+        "agreement on labels left alone": float((scores[~planted] > 0).mean()),
+        "turned, of those looked at (a tenth)": found_in_a_tenth(planted, scores),
+        "the same, fitted on labels as they were": found_in_a_tenth(planted, clean),
+        "the same, by chance": float(planted.mean()),
         "pairs flagged": float(flagged.sum()),
-        "recall of the flag": float(flagged[turned].mean()),
-        "precision of the flag": float(turned[flagged].mean()),
-        "precision among the lowest scores": float(turned[lowest].mean()),
-        "precision by chance": float(turned.mean()),
+        "recall of the flag": float(flagged[planted].mean()),
+        "precision of the flag": float(planted[flagged].mean()) if flagged.any() else float("nan"),
     }
+
+
+def found_in_a_tenth(planted: Flags, scores: Floats) -> float:
+    """Precision among as many of the lowest scores as labels were turned, which is the recall there, too."""
+    return float(planted[np.argsort(scores)[: planted.sum()]].mean())
+
+
+def sandbox_pairs(seed: int) -> Iterator[Pair]:
+    """Two answers to each of the sandbox's prompts, labelled by its oracle under three principles, less ties."""
+    chance, known = random.Random(seed), shipped("harmlessness")
+    for path in sorted(SANDBOX_PROMPTS.glob("*.jsonl")):
+        for prompt in read_prompts([PromptSource(path=str(path))]):
+            request = read_question(prompt.messages)
+            assert request is not None
+            kinds = HARMFUL_ANSWERS if request.harmful else HARMLESS_ANSWERS
+            principles = [known[name] for name in chance.sample(sorted(known), 3)]
+            texts = [
+                written_answer(
+                    chance,
+                    request,
+                    chance.choice(kinds),
+                    chance.choice(items("held_out")),
+                    preachy=chance.random() < 0.2,
+                )
+                for _ in range(2)
+            ]
+            probability = probability_first(prompt.messages, texts[0], texts[1], principles)
+            if probability is None or abs(probability - 0.5) < TIE:
+                continue
+            chosen, rejected = ((Message(role="assistant", content=text),) for text in texts)
+            pair = Pair(
+                pair_id=f"{path.stem}-{prompt.index}",
+                item_id=prompt.item_id,
+                index=prompt.index,
+                prompt=prompt.messages,
+                chosen=chosen,
+                rejected=rejected,
+                probability=max(probability, 1 - probability),
+                order_consistent=None,
+                status="decided",
+                both_bad=None,
+                votes=(),
+                finish_reasons=(),
+                principle_ids=(),
+                constitution_hash="",
+                source=prompt.source,
+                category=prompt.category,
+                vector=prompt.vector,
+            )
+            yield pair if probability > 0.5 else turned(pair)
 
 
 # Both answers bad -----------------------------------------------------------------------------------------------------
@@ -265,6 +312,35 @@ def both_bad(pairs: Sequence[Pair], answers: Sequence[Answered]) -> dict[str, tu
     return {kind: (sum(found), len(found)) for kind, found in flagged.items()}
 
 
+# Both answers bad, as a run's judge has it ----------------------------------------------------------------------------
+
+
+def truly_bad(pair: Comparison, text: str, concerns: Mapping[str, Sequence[Concern]]) -> bool | None:
+    """Whether the oracle finds what one of the propositions asked about looks for; None where it cannot tell."""
+    request = read_question(pair.messages)
+    found = judge(request, text) if request else None
+    if found is None or found.kind == "ambiguous":
+        return None
+    asked = {concern for check in pair.checks for concern in concerns.get(check.proposition_id, ())}
+    return any(found.badness(concern) > 0.5 for concern in asked)
+
+
+def run_against_oracle(run: str) -> dict[str, tuple[int, int]]:
+    """Precision and recall of both_bad in a run on the sandbox, as counts."""
+    folder = Folder(run)
+    constitution = load_constitution_text(folder.read("constitution.yaml").decode(), run)
+    known = {name: each.concerns for name, each in shipped(constitution.name).items()}
+    concerns = {each.id: known[p.id] for p in constitution.principles if p.id in known for each in p.propositions}
+    said, true = [], []
+    for pair in read_comparisons(folder):
+        bad = [truly_bad(pair, response.text, concerns) for response in (pair.response_a, pair.response_b)]
+        if pair.both_bad is not None and None not in bad and pair.status != "identical":
+            said.append(pair.both_bad)
+            true.append(all(bad))
+    both = sum(one and other for one, other in zip(said, true, strict=True))
+    return {"precision": (both, sum(said)), "recall": (both, sum(true)), "both bad in truth": (sum(true), len(true))}
+
+
 # The tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +353,7 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("xstest", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sandbox-run", help="a run folder of recipes/quickstart.yaml")
     given = parser.parse_args()
     pairs = list(read_pairs(given.file))
     print(f"{len(pairs):,} pairs of {given.file}\n\nas it is")
@@ -286,17 +363,21 @@ def main() -> None:
     for kind in KINDS:
         found = [planted_duplicates(pairs, kind, seed) for seed in range(given.seeds)]
         print(f"  {kind:<22} {told([recall for recall, _ in found])}   {max(wrong for _, wrong in found)} at most")
-    print(f"\na share of {TURNED_SHARE} of the labels turned round")
-    features = differences(pairs)
-    results = [turned_labels(pairs, features, seed) for seed in range(given.seeds)]
-    for name in results[0]:
-        print(f"  {name:<35} {told([result[name] for result in results])}")
+    for name, labelled in ((given.file, pairs), ("the sandbox's pairs", list(sandbox_pairs(seed=0)))):
+        print(f"\na share of {TURNED_SHARE} of the labels of {name} ({len(labelled):,}) turned round")
+        results = [turned_labels(labelled, seed) for seed in range(given.seeds)]
+        for figure in results[0]:
+            print(f"  {figure:<40} {told([result[figure] for result in results])}")
     print("\nboth answers bad, by a check on single answers")
     told_of = both_bad(pairs, read_xstest(given.xstest))
     for kind, (flagged, total) in sorted(told_of.items()):
         print(f"  {kind:<20} {flagged:>4} of {total:>5} flagged ({flagged / total:.3f})")
     among = sum(flagged for kind, (flagged, _) in told_of.items() if kind != "hh-rlhf's own")
     print(f"  precision among planted pairs and decoys: {told_of['planted'][0] / among:.3f}")
+    if given.sandbox_run:
+        print(f"\nboth answers bad, by the judge of {given.sandbox_run} against the oracle")
+        for name, (held, cases) in run_against_oracle(given.sandbox_run).items():
+            print(f"  {name:<20} {held:>4} of {cases:>5}: {share(held, cases)}")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from charter.flagging import check_flags, flag_settings, flags_of, read_scores
+from charter.flagging import Doubts, check_flags, doubted_flags
 from charter.run import versions
 from constitution.faults import BadInput, Fault
 from engine.decisions import check_known, read_decisions
@@ -28,25 +28,30 @@ def filter_into(
     output: Folder,
     *,
     split: str | None,
-    scores: str | None,
+    doubts: Doubts,
     decisions: str | None,
     policies: Mapping[str, Sequence[str]],
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Filters pairs into a new folder and returns its manifest. `policies` are the flags that each policy is to have.
     Raises BadInput before anything is written."""
-    folder = Folder(where)
-    settings = _with_policies(flag_settings(folder), policies)
+    given = _by_flag(policies)
     decided = read_decisions(decisions) if decisions else {}
-    found = flags_of(folder, settings, scores=read_scores(scores) if scores else None, split=split)
+    settings, found = doubted_flags(Folder(where), doubts, tell, split)
+    settings = _with_policies(settings, given)
     check_known(decided, {flags.pair_id for flags in found}, decisions or "")
     sieve = Filter(settings, decided)
-    origin = _origin(where) | {"decisions": decisions, "flags": flag_summary(count_flags(found), settings)}
+    origin = _origin(where) | {
+        "decisions": decisions,
+        "labels held against": doubts.told,
+        "flags": flag_summary(count_flags(found), settings),
+    }
     both = zip(read_pairs(where, split=split), found, strict=True)
     return write_filtered(output, both, sieve, origin)
 
 
-def _with_policies(settings: FlagSettings, policies: Mapping[str, Sequence[str]]) -> FlagSettings:
-    """The settings with other policies. A flag's own policy goes before that of `all`."""
+def _by_flag(policies: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The policy of each flag that has one, and of `all`. Raises BadInput where a flag has two, or is none."""
     given = [(flag, policy) for policy, flags in policies.items() for flag in flags]
     last = dict(given)
     for flag, policy in given:
@@ -55,9 +60,15 @@ def _with_policies(settings: FlagSettings, policies: Mapping[str, Sequence[str]]
         if last[flag] != policy:
             message = f"'{flag}' is given to --{last[flag]} too"
             raise BadInput(Fault(message, where=f"--{policy}", hint="give each flag one policy"))
-    chosen = dict.fromkeys(MEANINGS, last.pop("all")) if "all" in last else {}
-    own = settings.policies.model_dump()
-    return settings.model_copy(update={"policies": FlagPolicies.model_validate(own | chosen | last)})
+    return last
+
+
+def _with_policies(settings: FlagSettings, by_flag: Mapping[str, str]) -> FlagSettings:
+    """The settings with other policies. A flag's own policy goes before that of `all`."""
+    everywhere = dict.fromkeys(MEANINGS, by_flag["all"]) if "all" in by_flag else {}
+    own = {flag: policy for flag, policy in by_flag.items() if flag != "all"}
+    chosen = settings.policies.model_dump() | everywhere | own
+    return settings.model_copy(update={"policies": FlagPolicies.model_validate(chosen)})
 
 
 def import_into(paths: Sequence[str], output: Folder, *, split: str | None, skip_bad_rows: bool) -> dict[str, Any]:

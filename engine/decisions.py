@@ -10,10 +10,11 @@ from constitution.faults import BadInput, Fault, did_you_mean
 from engine.inputs import PromptSource
 from engine.inputs.rows import read_rows
 from engine.inputs.source import find_inputs
-from engine.pairs import Pair
+from engine.pairs import Pair, text_of
 
 Decision = Literal["keep", "drop", "relabel"]
-"""`keep` goes before every policy; `drop` leaves the pair out; `relabel` turns its label round."""
+"""Each goes before every policy: `keep` keeps the pair as it is, `drop` leaves it out, `relabel` keeps it with its label
+turned round."""
 
 
 def read_decisions(path: str) -> dict[str, Decision]:
@@ -45,7 +46,8 @@ def check_known(decisions: Mapping[str, Decision], known: Container[str], path: 
 
 
 def relabelled(pair: Pair) -> Pair:
-    """The pair with its label turned round, by a person: how sure and how strong the old label was goes with it."""
+    """The pair with its label turned round, by a person: how sure and how strong the old label was goes with it. The same
+    text twice has no label either way round."""
     return replace(
         pair,
         chosen=pair.rejected,
@@ -53,7 +55,7 @@ def relabelled(pair: Pair) -> Pair:
         probability=None,
         margin=None,
         grade="",
-        status="given",
+        status="identical" if text_of(pair.chosen) == text_of(pair.rejected) else "given",
         votes=tuple(vote.swap() for vote in pair.votes),
         finish_reasons=tuple(reversed(pair.finish_reasons)),
         chosen_bad=pair.rejected_bad,

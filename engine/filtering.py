@@ -66,13 +66,10 @@ class Filter:
             yield replace(pair, weight=pair.weight * made.weight)
 
     def _treatment(self, decision: Decision | None, flags: PairFlags) -> Treatment:
-        """A person's word goes before every policy. A pair that is relabelled has a label, and is no longer doubted."""
-        if decision == "drop":
-            return Treatment("drop", ("decision",))
-        if decision == "keep":
-            return Treatment("keep", ())
-        answered = {"undecided", "likely_mislabelled"} if decision == "relabel" else set[str]()
-        return treatment([name for name in flags.names if name not in answered], self.settings)
+        """A person's word goes before every policy."""
+        if decision is None:
+            return treatment(flags.names, self.settings)
+        return Treatment("drop", ("decision",)) if decision == "drop" else Treatment("keep", ())
 
     @property
     def reasons(self) -> dict[str, int]:

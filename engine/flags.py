@@ -338,7 +338,7 @@ class Surroundings:
     def _reading(self, pairs: Iterable[Pair], finder: DuplicateFinder) -> Iterator[tuple[str, str]]:
         """Takes note of each pair on its way to the counting of phrases."""
         for number, pair in enumerate(pairs):
-            opening = _opening(pair)
+            opening = opening_of(pair)
             if opening:
                 self._openings.setdefault(opening, pair.item_id)
             for _ in finder.distinct([_as_one_text(pair, number)]):
@@ -347,7 +347,7 @@ class Surroundings:
 
     def first_opening(self, pair: Pair) -> str | None:
         """The item id of the first prompt that begins with the same user turn, itself maybe."""
-        return self._openings.get(_opening(pair))
+        return self._openings.get(opening_of(pair))
 
     def earlier_alike(self, number: int, pair: Pair) -> str:
         """Which earlier pair says nearly the same, or "". Pairs come in order, each once."""
@@ -394,7 +394,7 @@ def _as_one_text(pair: Pair, number: int) -> Prompt:
     return Prompt.of([{"role": "user", "content": text}], index=number, source=pair.pair_id)
 
 
-def _opening(pair: Pair) -> str:
+def opening_of(pair: Pair) -> str:
     """The first user turn without case, spacing and punctuation."""
     said = next((message["content"] for message in pair.prompt if message["role"] == "user"), "")
     return " ".join(WORD.findall(said.casefold()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charter.commands.pairs import SCORES, SPLIT, WHERE
+from charter.commands.pairs import DOUBTS, SPLIT, WHERE, tell
 
 if TYPE_CHECKING:
     from engine.pairs import Pair
@@ -25,7 +25,7 @@ TELL_SECONDS = 10.0
 @click.command("map")
 @WHERE
 @SPLIT
-@SCORES
+@DOUBTS
 @click.option("--output", metavar="FILE", help="The page.  [default: RUN/map.html, or NAME.map.html here]")
 @click.option(
     "--pairs",
@@ -42,13 +42,13 @@ TELL_SECONDS = 10.0
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of the layout.")
 def map_pairs(
-    where: str, split: str | None, scores: str | None, output: str | None, most: int, model: str | None, seed: int
+    where: str, split: str | None, output: str | None, most: int, model: str | None, seed: int, **doubts: Any
 ) -> int:
     """Draw the pairs of RUN_OR_FILE as a map: one HTML page to look at them, search them and decide about them.
 
     It opens in a browser without a network. Decisions download as JSONL, which `charter filter` applies.
     """
-    from charter.flagging import flag_settings, flags_of, read_scores
+    from charter.flagging import Doubts, doubted_flags
     from engine.flags import MEANINGS
     from engine.pairs import read_pairs
     from engine.storage import Folder
@@ -60,15 +60,14 @@ def map_pairs(
         from evaluation.map.model_vectors import check_embedder
 
         check_embedder(model)
-    _tell("reading and flagging the pairs")
-    folder = Folder(where)
-    found = flags_of(folder, flag_settings(folder), scores=read_scores(scores) if scores else None, split=split)
+    tell("reading and flagging the pairs")
+    _, found = doubted_flags(Folder(where), Doubts(**doubts), tell, split)
     flags = {each.pair_id: {flag.name: flag.detail for flag in each.flags} for each in found if each.flags}
     sample = take_sample(read_pairs(where, split=split), flags, most, seed)
-    _tell(f"on the map: {sample.sentence()}")
+    tell(f"on the map: {sample.sentence()}")
     nearness = _by_model(model, sample.pairs, Folder(str(page.with_suffix(".vectors")))) if model else None
     title = Path(where).name or where
-    html = make_map(title, where, sample, flags, MEANINGS, seed=seed, tell=_tell, nearness=nearness)
+    html = make_map(title, where, sample, flags, MEANINGS, seed=seed, tell=tell, nearness=nearness)
     Folder(str(page.parent)).write(page.name, html.encode("utf-8"))
     click.echo(f"wrote {page}, {len(html) / 1e6:.1f} MB: open it in a browser")
     return 0
@@ -110,7 +109,7 @@ def _by_model(model: str, pairs: Sequence[Pair], store: Folder) -> Nearness:
     from evaluation.map.making import Nearness
     from evaluation.map.model_vectors import model_vectors, open_embedder
 
-    _tell(f"loading {model}")
+    tell(f"loading {model}")
     embedder = open_embedder(model)
     return Nearness(model_vectors(embedder, pairs, store, _counter(len(pairs))), embedder.description)
 
@@ -123,10 +122,6 @@ def _counter(total: int) -> Callable[[int], None]:
         nonlocal spoke
         if done == total or time.monotonic() - spoke > TELL_SECONDS:
             spoke = time.monotonic()
-            _tell(f"read by the model: {done:,} of {total:,}")
+            tell(f"read by the model: {done:,} of {total:,}")
 
     return tell
-
-
-def _tell(text: str) -> None:
-    click.echo(text, err=True)

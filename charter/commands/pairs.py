@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charter.commands.options import Command
+from charter.commands.options import Command, shared
 
 if TYPE_CHECKING:
     from engine.storage import Folder
@@ -15,10 +15,30 @@ if TYPE_CHECKING:
 WHERE = click.argument("where", metavar="RUN_OR_FILE")
 SPLIT = click.option("--split", help="The split of a Hugging Face data set.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-SCORES = click.option(
-    "--scores",
-    type=click.Path(),
-    help="A preference model's scores: rows with pair_id, and score or both of score_chosen and score_rejected.",
+DOUBTS = shared(
+    click.option(
+        "--cross-fit",
+        is_flag=True,
+        help="Hold each label against a preference model over words, fitted on other pairs of these.",
+    ),
+    click.option(
+        "--preference-model",
+        "preference_models",
+        metavar="MODEL",
+        multiple=True,
+        help="Hold labels against what `charter train pm` made; not those that it learnt. May be given several times.",
+    ),
+    click.option(
+        "--scores",
+        type=click.Path(),
+        help="Hold labels against scores: rows with pair_id, and score or both of score_chosen and score_rejected.",
+    ),
+    click.option(
+        "--mislabelled-below",
+        type=click.FloatRange(0, 1),
+        metavar="P",
+        help="Flag a label that is given less than this.  [default: the run's own, or 0.2]",
+    ),
 )
 OUTPUT = click.option("--output", metavar="FOLDER", required=True, help="The folder to write; new, or empty.")
 
@@ -26,11 +46,11 @@ OUTPUT = click.option("--output", metavar="FOLDER", required=True, help="The fol
 @click.command()
 @WHERE
 @SPLIT
-@SCORES
+@DOUBTS
 @click.option("--flag", metavar="FLAG", help="List the pairs that have this flag.")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="With --flag: pairs to list.")
 @JSON
-def pairs(where: str, split: str | None, scores: str | None, flag: str | None, limit: int, *, as_json: bool) -> int:
+def pairs(where: str, split: str | None, flag: str | None, limit: int, *, as_json: bool, **doubts: Any) -> int:
     """Say what the pairs of RUN_OR_FILE are like, and what may be wrong with them.
 
     Takes a run folder, a folder that `charter import` or `charter filter` wrote, or preference data in any form that
@@ -40,7 +60,7 @@ def pairs(where: str, split: str | None, scores: str | None, flag: str | None, l
     import itertools
     import json
 
-    from charter.flagging import check_flags, flag_settings, flags_of, read_scores
+    from charter.flagging import Doubts, check_flags, doubted_flags
     from charter.pair_telling import tell_flagged, tell_summary
     from engine.flags import count_flags
     from engine.pair_summary import summarise
@@ -51,8 +71,7 @@ def pairs(where: str, split: str | None, scores: str | None, flag: str | None, l
 
     check_flags("--flag", [flag] if flag else [])
     folder = Folder(where)
-    settings = flag_settings(folder)
-    found = flags_of(folder, settings, scores=read_scores(scores) if scores else None, split=split)
+    settings, found = doubted_flags(folder, Doubts(**doubts), tell, split)
     if flag:
         both = zip(read_pairs(where, split=split), found, strict=True)
         listed = itertools.islice(((pair, flags) for pair, flags in both if flag in flags.names), limit)
@@ -79,7 +98,7 @@ def _policy(name: str, what: str) -> Callable[[Command], Command]:
 @WHERE
 @OUTPUT
 @SPLIT
-@SCORES
+@DOUBTS
 @_policy("keep", "Keep pairs with this flag.")
 @_policy("drop", "Leave out pairs with this flag.")
 @_policy("down-weight", "Let pairs with this flag count less.")
@@ -90,7 +109,10 @@ def filter_pairs(
     where: str,
     output: str,
     split: str | None,
+    cross_fit: bool,
+    preference_models: tuple[str, ...],
     scores: str | None,
+    mislabelled_below: float | None,
     decisions: str | None,
     *,
     as_json: bool,
@@ -104,14 +126,16 @@ def filter_pairs(
     import json
 
     from charter.filtering import filter_into
+    from charter.flagging import Doubts
     from charter.pair_telling import tell_filtered
 
     manifest = filter_into(
         where,
         _new_folder(output),
         split=split,
-        scores=scores,
+        doubts=Doubts(cross_fit, preference_models, scores, mislabelled_below),
         decisions=decisions,
+        tell=tell,
         policies={name.replace("_", "-"): flags for name, flags in policies.items()},
     )
     if as_json:
@@ -150,3 +174,8 @@ def _new_folder(output: str) -> Folder:
     if held:
         raise BadInput(Fault(f"it holds {held[0]!r}", where=f"output {output}", hint="name a new or an empty folder"))
     return folder
+
+
+def tell(text: str) -> None:
+    """Says on stderr what is being done."""
+    click.echo(text, err=True)

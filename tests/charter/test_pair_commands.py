@@ -88,6 +88,26 @@ def test_scores_of_a_preference_model_show_labels_to_doubt(tmp_path: Path) -> No
     assert "score_chosen" in called.errors
 
 
+def test_labels_are_held_against_the_other_pairs(tmp_path: Path) -> None:
+    rows = [
+        {"pair_id": f"{n}", "prompt": f"Question {n}", "chosen": "I will not do it.", "rejected": "Sure, gladly."}
+        for n in range(60)
+    ]
+    rows[7] |= {"chosen": rows[7]["rejected"], "rejected": rows[7]["chosen"]}
+    path = foreign(tmp_path, *rows)
+    called = charter("pairs", path, "--cross-fit", "--json")
+    assert "they agree with 0.983" in called.errors
+    told = json.loads(called.output)["flags"]["likely_mislabelled"]
+    assert (told["count"], told["known"], told["examples"]) == (1, 60, ["7"])
+    strict = charter("pairs", path, "--cross-fit", "--mislabelled-below", "0.0001", "--json")
+    assert json.loads(strict.output)["flags"]["likely_mislabelled"]["count"] == 0
+    both = charter("pairs", path, "--cross-fit", "--scores", "scores.jsonl")
+    assert (both.status, "--scores: it does not go with --cross-fit" in both.errors) == (2, True)
+    called = charter("filter", path, "--cross-fit", "--drop", "likely_mislabelled", "--output", tmp_path / "out")
+    assert called.status == 0, called.errors
+    assert pair_ids(tmp_path / "out") == [str(n) for n in range(60) if n != 7]
+
+
 def test_what_is_no_pair_is_refused_with_what_would_be_one(tmp_path: Path) -> None:
     called = charter("pairs", foreign(tmp_path, {"text": "hello"}))
     assert called.status == 2
@@ -128,6 +148,11 @@ def test_decisions_go_before_policies(run: Path, tmp_path: Path) -> None:
     decisions = tmp_path / "decisions.jsonl"
     said = {undecided["pair_id"]: "relabel", first["pair_id"]: "drop", second["pair_id"]: "relabel"}
     decisions.write_text("".join(json.dumps({"pair_id": name, "decision": what}) + "\n" for name, what in said.items()))
+    called = charter("filter", run, "--drop", "all", "--decisions", decisions, "--output", tmp_path / "dropped")
+    assert called.status == 0, called.errors
+    assert {undecided["pair_id"], second["pair_id"]} <= set(pair_ids(tmp_path / "dropped")), (
+        "a person's word goes first"
+    )
     called = charter("filter", run, "--keep", "all", "--decisions", decisions, "--output", tmp_path / "out")
     assert called.status == 0, called.errors
     kept = {row["pair_id"]: row for row in pq.read_table(tmp_path / "out" / "pairs").to_pylist()}
