@@ -118,10 +118,10 @@ def _counter(total: int) -> Callable[[int], None]:
     """Tells how many of so many pairs the model has read, every ten seconds and at the end."""
     spoke = time.monotonic()
 
-    def tell(done: int) -> None:
+    def count(done: int) -> None:
         nonlocal spoke
         if done == total or time.monotonic() - spoke > TELL_SECONDS:
             spoke = time.monotonic()
             tell(f"read by the model: {done:,} of {total:,}")
 
-    return tell
+    return count
