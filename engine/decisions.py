@@ -13,7 +13,7 @@ from engine.inputs.source import find_inputs
 from engine.pairs import Pair, text_of
 
 Decision = Literal["keep", "drop", "relabel"]
-"""Each goes before every policy: `keep` keeps the pair as it is, `drop` leaves it out, `relabel` keeps it with its label
+"""Each goes before every policy: `keep` keeps the pair as it is, `drop` leaves it out, `relabel` keeps it with the label
 turned round."""
 
 
@@ -46,8 +46,10 @@ def check_known(decisions: Mapping[str, Decision], known: Container[str], path: 
 
 
 def relabelled(pair: Pair) -> Pair:
-    """The pair with its label turned round, by a person: how sure and how strong the old label was goes with it. The same
-    text twice has no label either way round."""
+    """The pair with its label turned round, by a person: how sure and how strong the old label was goes with it.
+
+    The same text twice has no label either way round.
+    """
     return replace(
         pair,
         chosen=pair.rejected,

@@ -2,9 +2,10 @@
 
     pairs ─► words of chosen − words of rejected ─► five parts ─► each scored by a linear model fitted on the other four
 
-Pairs that begin with the same user turn are in one part: a model that knows a pair's relatives repeats their labels. How
-strongly the model is held back is chosen by the log loss on the parts left out, so that where words say little, it doubts
-little. Scores of models that did not see the label are what confident learning goes by (Northcutt et al. 2021).
+Pairs that begin with the same user turn are in one part: a model that knows a pair's relatives repeats their labels.
+How strongly the model is held back is chosen by the log loss on the parts left out, so that where words say little, it
+doubts little. That models which did not see a label find its faults is the premise of confident learning (Northcutt et
+al. 2021).
 """
 
 from __future__ import annotations
