@@ -13,8 +13,8 @@ from engine.inputs.source import find_inputs
 from engine.pairs import Pair, text_of
 
 Decision = Literal["keep", "drop", "relabel"]
-"""Each goes before every policy: `keep` keeps the pair as it is, `drop` leaves it out, `relabel` keeps it with the label
-turned round."""
+"""Each goes before every policy: `keep` keeps the pair as it is, `drop` leaves it out, `relabel` keeps it and turns its
+label round."""
 
 
 def read_decisions(path: str) -> dict[str, Decision]:
