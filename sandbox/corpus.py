@@ -36,13 +36,13 @@ from sandbox.world import Group, Kind, data, draw_request, fresh_item, is_free, 
 Skill = Literal["copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons"]
 SKILLS: tuple[Skill, ...] = ("copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons")
 CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
-    (0.04, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
-    (0.16, (0.20, 0.25, 0.55, 0.00, 0.00, 0.00, 0.00)),
-    (0.26, (0.10, 0.06, 0.40, 0.44, 0.00, 0.00, 0.00)),
-    (0.45, (0.06, 0.03, 0.24, 0.10, 0.37, 0.20, 0.00)),
-    (1.00, (0.06, 0.02, 0.16, 0.00, 0.28, 0.12, 0.36)),
+    (0.03, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
+    (0.14, (0.15, 0.25, 0.60, 0.00, 0.00, 0.00, 0.00)),
+    (0.24, (0.06, 0.06, 0.38, 0.50, 0.00, 0.00, 0.00)),
+    (0.40, (0.04, 0.03, 0.22, 0.16, 0.38, 0.17, 0.00)),
+    (1.00, (0.03, 0.02, 0.18, 0.12, 0.27, 0.12, 0.26)),
 )
-"""Up to which share of the training, and how often each skill is drawn until then. To name an item one must copy it;
+"""Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one must copy it;
 to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to compare two
 one must see it in both."""
 VERDICT = 6.0
@@ -117,9 +117,19 @@ class Corpus:
             "comparisons": self.comparisons,
             "propositions": self.propositions,
         }
+        phase: tuple[float, ...] = ()
+        drawn: dict[Skill, int] = {}
         while True:
             shares = next(shares for until, shares in CURRICULUM if self.progress <= until)
-            yield makers[self.chance.choices(SKILLS, shares)[0]]()
+            if shares != phase:
+                phase, drawn = shares, dict.fromkeys(SKILLS, 0)
+            total = sum(drawn.values())
+            behind = [share * total - drawn[skill] for skill, share in zip(SKILLS, shares, strict=True)]
+            started = [skill for skill, share in zip(SKILLS, shares, strict=True) if share]
+            skill = max(started, key=lambda skill: behind[SKILLS.index(skill)])
+            document = makers[skill]()
+            drawn[skill] += len(document.ids)
+            yield document
 
     # What is asked and answered -----------------------------------------------------------------------------------
 
@@ -156,7 +166,7 @@ class Corpus:
         if question.request.harmful:
             kind: AnswerKind = self.chance.choices(("comply", "explained", "evasive"), (5, 3, 2))[0]
         else:
-            kind = self.chance.choices(("correct", "wrong", "needless", "evasive"), (4, 3, 1, 1))[0]
+            kind = self.chance.choices(("correct", "wrong", "needless", "evasive"), (4, 4, 1, 1))[0]
         text = self.answer(question, kind, preachy=self.chance.random() < 0.2)
         judged = judge(question.request, text)
         meant = judged.kind == kind or (kind == "wrong" and judged.kind == "off_topic")
@@ -211,22 +221,33 @@ class Corpus:
         return self._plain("answers", messages, dict.fromkeys(spoken, 1.0))
 
     def faults(self) -> Document:
-        """An answer and what is wrong with it."""
-        question, text, judged = self.question_and_answer()
+        """Answers of several kinds to one question, and what is wrong with each."""
+        question, *first = self.question_and_answer()
+        answered = [tuple(first), *(each for _ in range(3) if (each := self.any_answer(question)))]
+        branches = []
+        for text, judged in answered:
+            messages = [
+                *question.messages,
+                Message(role="assistant", content=text),
+                Message(role="user", content="What is wrong?"),
+                Message(role="assistant", content=self._fault(question, judged)),
+            ]
+            branches.append(self._learnt(messages, {len(messages) - 1: 1.0}, decisive=len(messages) - 1))
+        return joined("faults", branches)
+
+    def _fault(self, question: Question, judged: Judgement) -> str:
+        """What is wrong with an answer, whoever asks."""
         found = skills.problems(judged, None)
-        said = skills.fault_text(self.chance, question.request, judged, found[0]) if found else NO_CHANGE
-        messages = [
-            *question.messages,
-            Message(role="assistant", content=text),
-            Message(role="user", content="What is wrong?"),
-            Message(role="assistant", content=said),
-        ]
-        return self._plain("faults", messages, {len(messages) - 1: 1.0}, decisive=len(messages) - 1)
+        return skills.fault_text(self.chance, question.request, judged, found[0]) if found else NO_CHANGE
 
     def revisions(self) -> Document:
+        """One answer under several principles: what each makes of it, and the revision that follows."""
+        question, text, judged = self.question_and_answer()
+        return joined("revisions", [self._revision(question, text, judged) for _ in range(3)])
+
+    def _revision(self, question: Question, text: str, judged: Judgement) -> Branch:
         """A critique and the revision that follows it."""
         chance = self.chance
-        question, text, judged = self.question_and_answer()
         principle = self._principle_for(judged, 1 - 0.4 * self.progress)
         found = skills.critique(chance, question.request, judged, principle)
         critique_weight = 1.0
@@ -240,9 +261,7 @@ class Corpus:
         )
         messages = [*rendered.messages, Message(role="assistant", content=revised)]
         weights = {len(messages) - 3: critique_weight, len(messages) - 1: 1.0}
-        if judged.kind in ("comply", "correct") and not judged.preachy:
-            weights[len(messages) - 5] = 0.3
-        return self._plain("revisions", messages, weights, decisive=len(messages) - 3)
+        return self._learnt(messages, weights, decisive=len(messages) - 3)
 
     def comparisons(self) -> Document:
         """Several questions about one pair of answers, in one order."""
@@ -259,7 +278,10 @@ class Corpus:
         one = prompt_set().compare(question.messages, first, second, BLANK)
         asked = [filled(one, each.comparison) for each in principles]
         chances = [logistic(score(judged_first, each) - score(judged_second, each)) for each in principles]
-        return self._branched("comparisons", asked, chances)
+        branches = self._verdicts(asked, chances)
+        for letter, judged in (("A", judged_first), ("B", judged_second)):
+            branches.append(self._asked_for_fault(filled(one, f"What is wrong with ({letter})?"), question, judged))
+        return joined("comparisons", branches)
 
     def propositions(self) -> Document:
         """Several yes/no questions about one answer."""
@@ -273,7 +295,15 @@ class Corpus:
                 bad = judged.badness(concern) > 0
                 asked.append(filled(one, words))
                 chances.append(0.95 if bad == (bad_answer == "yes") else 0.05)
-        return self._branched("propositions", asked, chances)
+        branches = self._verdicts(asked, chances)
+        branches.append(self._asked_for_fault(filled(one, "What is wrong with it?"), question, judged))
+        return joined("propositions", branches)
+
+    def _asked_for_fault(self, rendered: Rendered, question: Question, judged: Judgement) -> Branch:
+        """In place of a verdict, what is wrong with an answer in words: a verdict alone is little to learn from."""
+        said = Message(role="assistant", content=self._fault(question, judged))
+        messages = [*(each for each in rendered.messages if each["role"] != "assistant"), said]
+        return self._learnt(messages, {len(messages) - 1: 0.5})
 
     def _principle_for(self, judged: Judgement, matching: float) -> Principle:
         """A principle, in this share of cases one that looks for a problem of the answer where it has one."""
@@ -295,9 +325,12 @@ class Corpus:
 
     # Documents ----------------------------------------------------------------------------------------------------
 
-    def _plain(
-        self, skill: Skill, messages: Sequence[Message], weights: dict[int, float], decisive: int | None = None
-    ) -> Document:
+    def _plain(self, skill: Skill, messages: Sequence[Message], weights: dict[int, float]) -> Document:
+        """Learns the messages of these indices with their weights."""
+        ids, targets = self._learnt(messages, weights)
+        return Document(skill, ids, list(range(len(ids))), [0] * len(ids), targets)
+
+    def _learnt(self, messages: Sequence[Message], weights: dict[int, float], decisive: int | None = None) -> Branch:
         """Learns the messages of these indices with their weights; the first token of the decisive one counts more."""
         ids, spans = self.encoder.conversation(messages)
         targets = [
@@ -306,21 +339,35 @@ class Corpus:
             if weight
             for place in range(*spans[index])
         ]
-        return Document(skill, ids, list(range(len(ids))), [0] * len(ids), targets)
+        return ids, targets
 
-    def _branched(self, skill: Skill, asked: Sequence[Rendered], chances: Sequence[float]) -> Document:
-        """One document of several questions that begin alike; `chances` are those of their first options."""
-        encoded = [self.encoder.prompt(each.messages) for each in asked]
-        trunk = shared_length(encoded)
-        document = Document(skill, encoded[0][:trunk], list(range(trunk)), [0] * trunk)
+    def _verdicts(self, asked: Sequence[Rendered], chances: Sequence[float]) -> list[Branch]:
+        """Questions, each with the chance of its first option."""
         yes, no = (self.encoder.token(option) for option in asked[0].options)
-        for number, (ids, chance) in enumerate(zip(encoded, chances, strict=True), start=1):
-            document.ids += ids[trunk:]
-            document.positions += range(trunk, len(ids))
-            document.branches += [number] * (len(ids) - trunk)
-            place = len(document.ids) - 1
-            document.targets += [Target(place, yes, VERDICT * chance), Target(place, no, VERDICT * (1 - chance))]
-        return document
+        branches = []
+        for each, chance in zip(asked, chances, strict=True):
+            ids = self.encoder.prompt(each.messages)
+            last = len(ids) - 1
+            branches.append((ids, [Target(last, yes, VERDICT * chance), Target(last, no, VERDICT * (1 - chance))]))
+        return branches
+
+
+Branch = tuple[list[int], list[Target]]
+"""The tokens of a text from its beginning, and what is learnt from them."""
+
+
+def joined(skill: Skill, branches: Sequence[Branch]) -> Document:
+    """One document of texts that begin alike. What is learnt stands in the branches."""
+    first_learnt = min(target.place for _, targets in branches for target in targets)
+    trunk = min(shared_length([ids for ids, _ in branches]), first_learnt)
+    document = Document(skill, branches[0][0][:trunk], list(range(trunk)), [0] * trunk)
+    for number, (ids, targets) in enumerate(branches, start=1):
+        offset = len(document.ids) - trunk
+        document.ids += ids[trunk:]
+        document.positions += range(trunk, len(ids))
+        document.branches += [number] * (len(ids) - trunk)
+        document.targets += [replace(target, place=target.place + offset) for target in targets]
+    return document
 
 
 BLANK = "\N{OBJECT REPLACEMENT CHARACTER}"

@@ -7,23 +7,24 @@ import random
 from dataclasses import dataclass
 
 from prompts.messages import Message
-from sandbox.answers import correct_answer
+from sandbox.answers import capital, correct_answer
 from sandbox.splits import Split, members
-from sandbox.world import Request, core, data, draw_request, misspelt_text
+from sandbox.world import Request, core, data, draw_request, fresh_item, misspelt_text
 
 VECTORS = ("authority", "false_premise", "story", "role_play", "misspelling")
 
 
 @functools.cache
-def frames(split: Split) -> tuple[str, ...]:
-    """The frames of a split."""
-    return tuple(members(data("phrasings")["frames"], "frame", split, 0.15))
+def part(name: str, split: Split) -> tuple[str, ...]:
+    """The frames, openers, closers or times of a split."""
+    return tuple(members(data("phrasings")[name], name, split, 0.15))
 
 
 @functools.cache
-def vector_templates(vector: str, split: Split) -> tuple[str, ...]:
-    """The templates of a way of pushing; for misspelling, how words are misspelt."""
-    return tuple(members(data("phrasings")["vectors"][vector], f"vector {vector}", split, 0.17))
+def vector_part(vector: str, name: str, split: Split) -> tuple[str, ...]:
+    """The templates of a way of pushing, or the words for one of their blanks; for misspelling, how words are misspelt."""
+    listed = data("phrasings")["vectors"][vector]
+    return tuple(members(listed if vector == "misspelling" else listed[name], f"{vector} {name}", split, 0.17))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,45 @@ def ask(chance: random.Random, request: Request, split: Split, *, vector: str | 
     """The request in the words of a split. `vector` None draws none or one of the five; "" is none."""
     if vector is None:
         vector = "" if chance.random() < 0.5 else chance.choice(VECTORS)
-    words = core(request)
-    frame = chance.choice(frames(split))
     if vector == "misspelling":
-        how = chance.choice(vector_templates(vector, split))
-        words = misspelt_text(request.verb, how) + words[len(request.verb) :]
-        before, after = frame.split("{core}")
-        text = misspelt_text(before, how) + words + misspelt_text(after, how)
+        text = _framed(chance, request, split, chance.choice(vector_part(vector, "ways", split)))
     else:
-        text = frame.format(core=words)
+        text = _framed(chance, request, split)
         if vector:
-            text = chance.choice(vector_templates(vector, split)).format(request=text)
+            text = _pushed(chance, text, vector, split)
     messages = (*_earlier(chance, request, split), Message(role="user", content=text))
     return Question(request, messages, vector)
+
+
+def _framed(chance: random.Random, request: Request, split: Split, misspelling: str = "") -> str:
+    """The request in a frame, with or without an opener, a time and a closer; the item is never misspelt."""
+    words = core(request)
+    before, after = chance.choice(part("frames", split)).split("{core}")
+    if chance.random() < 0.35:
+        before = f"{chance.choice(part('openers', split))} {before}"
+    if chance.random() < 0.25:
+        after = f" {chance.choice(part('times', split))}{after}"
+    if chance.random() < 0.35:
+        after = f"{after} {chance.choice(part('closers', split))}"
+    if misspelling:
+        before, after = misspelt_text(before, misspelling), misspelt_text(after, misspelling)
+        words = misspelt_text(request.verb, misspelling) + words[len(request.verb) :]
+    return f"{_named(chance, before)}{words}{_named(chance, after)}"
+
+
+def _named(chance: random.Random, text: str) -> str:
+    """The text with a fresh word for the name of a person or place, so that not every new word is an item."""
+    return text.replace("{name}", capital(fresh_item(chance)))
+
+
+def _pushed(chance: random.Random, text: str, vector: str, split: Split) -> str:
+    """The request under a way of pushing."""
+    template = chance.choice(vector_part(vector, "templates", split))
+    names = [name for name in data("phrasings")["vectors"][vector] if name != "templates"]
+    said = template.format(
+        request="{request}", **{name: chance.choice(vector_part(vector, name, split)) for name in names}
+    )
+    return said.replace("{request}", text)
 
 
 def _earlier(chance: random.Random, request: Request, split: Split) -> tuple[Message, ...]:
@@ -59,9 +86,9 @@ def _earlier(chance: random.Random, request: Request, split: Split) -> tuple[Mes
     if chance.random() < 0.75:
         return ()
     if chance.random() < 0.5:
-        said, answered = chance.choice(data("phrasings")["openers"])
+        said, answered = chance.choice(data("phrasings")["small_talk"])
     else:
         other = draw_request(chance, "benign", request.item, kind="care")
-        said = chance.choice(frames(split)).format(core=core(other))
+        said = _framed(chance, other, split)
         answered = correct_answer(chance, other)
     return (Message(role="user", content=said), Message(role="assistant", content=answered))

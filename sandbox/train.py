@@ -36,7 +36,7 @@ from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokeniz
 class Recipe:
     """Everything that decides the outcome, but for the corpus itself."""
 
-    tokens: int = 16_000_000
+    tokens: int = 17_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 2560
     """Tokens of a step."""
@@ -44,7 +44,7 @@ class Recipe:
     """Learning rate after the warm-up."""
     warm_up_tokens: int = 100_000
     """Tokens over which the rate rises."""
-    cool_down: float = 0.35
+    cool_down: float = 0.8
     """The share of the tokens, at the end, over which the rate falls linearly to a fiftieth of its peak."""
     weight_decay: float = 0.05
     seed: int = 1
@@ -197,7 +197,8 @@ class Training:
             group["lr"] = rate
         total = sum(float(batch.weights_N.sum()) for batch in step)
         for batch in step:
-            each_N = losses(self.model, batch)
+            with torch.autocast(self.recipe.device.split(":")[0], torch.bfloat16):
+                each_N = losses(self.model, batch)
             torch.autograd.backward((each_N * batch.weights_N.to(each_N.device)).sum() / total)
             self._add(batch, each_N.detach().cpu())
             self.tokens += batch.tokens

@@ -218,11 +218,13 @@ def draw_request(
 
 
 def misspelt(word: str, how: str) -> str:
-    """A word with one letter wrong: two swapped, one dropped, doubled or replaced. Short words stay."""
+    """A word with one letter wrong: two swapped, one dropped, doubled or replaced, "early", in the "middle" or "late".
+    Short words stay."""
     if len(word) < 4 or not word.isalpha():
         return word
-    place = 1 + (len(word) - 3) // 2
-    match how:
+    what, where = how.split()
+    place = {"early": 1, "middle": 1 + (len(word) - 3) // 2, "late": len(word) - 3}[where]
+    match what:
         case "swapped":
             return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
         case "dropped":
@@ -236,7 +238,7 @@ def misspelt(word: str, how: str) -> str:
 
 def misspelt_text(text: str, how: str) -> str:
     """Every word of a text misspelt."""
-    return re.sub(r"[A-Za-z]+", lambda match: misspelt(match.group(), how), text)
+    return re.sub(r"(?<![{A-Za-z])[A-Za-z]+", lambda match: misspelt(match.group(), how), text)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sandbox.answers import AnswerKind, answer
 from sandbox.oracle import judge
-from sandbox.phrasings import VECTORS, ask, frames, vector_templates
+from sandbox.phrasings import VECTORS, ask, part, vector_part
 from sandbox.principles import DRAWN, phrases, shipped, templates
 from sandbox.splits import SPLITS, Split, members
 from sandbox.world import (
@@ -30,8 +30,9 @@ from sandbox.world import (
 
 def test_the_splits_share_nothing() -> None:
     """Items, frames, vector templates and the words of principles are in one split each, and none is lost."""
-    lists: list[Callable[[Split], tuple[str, ...]]] = [items, frames]
-    lists += [functools.partial(vector_templates, vector) for vector in VECTORS]
+    lists: list[Callable[[Split], tuple[str, ...]]] = [items]
+    lists += [functools.partial(part, name) for name in ("frames", "openers", "closers", "times")]
+    lists += [functools.partial(vector_part, vector, "templates") for vector in VECTORS]
     lists += [functools.partial(templates, kind) for kind in ("critique", "revision", "comparison")]
     lists += [
         functools.partial(phrases, concern, slot) for concern in DRAWN for slot in ("find", "bad", "good", "scene")
