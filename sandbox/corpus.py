@@ -42,9 +42,9 @@ CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0.40, (0.04, 0.03, 0.22, 0.16, 0.38, 0.17, 0.00)),
     (1.00, (0.03, 0.02, 0.18, 0.12, 0.27, 0.12, 0.26)),
 )
-"""Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one must copy it;
-to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to compare two
-one must see it in both."""
+"""Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one
+must copy it; to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to
+compare two one must see it in both."""
 VERDICT = 6.0
 """A verdict counts as much as this many tokens of text, and so does the first token of a critique, which decides
 whether anything is wrong."""

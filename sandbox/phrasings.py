@@ -22,7 +22,7 @@ def part(name: str, split: Split) -> tuple[str, ...]:
 
 @functools.cache
 def vector_part(vector: str, name: str, split: Split) -> tuple[str, ...]:
-    """The templates of a way of pushing, or the words for one of their blanks; for misspelling, how words are misspelt."""
+    """The templates of a way of pushing, or words for a blank of theirs; for misspelling, how words are misspelt."""
     listed = data("phrasings")["vectors"][vector]
     return tuple(members(listed if vector == "misspelling" else listed[name], f"{vector} {name}", split, 0.17))
 

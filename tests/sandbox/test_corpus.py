@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from engine.backends.chat import Chat
 from prompts.messages import Message
-from sandbox.corpus import BLANK, Corpus, Document, Target, facts, filled, prompt_set, shared_length
+from sandbox.corpus import BLANK, CURRICULUM, SKILLS, Corpus, Document, Target, facts, filled, prompt_set, shared_length
 from sandbox.micro_model import micro_config, new_model
 from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
-from sandbox.train import Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, train
+from sandbox.train import Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, share_of, train
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +58,12 @@ def test_a_blank_that_is_filled_in_is_the_prompt_itself() -> None:
 def test_only_what_the_assistant_says_is_learnt(encoder: Encoder) -> None:
     """Every target of a text is the token that follows, inside an assistant turn."""
     corpus = Corpus(encoder, 1)
-    for document in (corpus.answers(), corpus.revisions()):
-        assert document.is_plain
+    for document in (corpus.answers(), corpus.faults(), corpus.revisions()):
         assert document.targets
         for target in document.targets:
             assert document.ids[target.place + 1] == target.token
             assert target.weight > 0
+            assert document.branches[target.place] > 0 or document.is_plain
 
 
 def test_the_branches_of_a_comparison_are_whole_questions(encoder: Encoder) -> None:
@@ -70,7 +71,8 @@ def test_the_branches_of_a_comparison_are_whole_questions(encoder: Encoder) -> N
     corpus = Corpus(encoder, 5)
     document = corpus.comparisons()
     ending = encoder.prompt([Message(role="assistant", content="The answer is: (")])[-4:]
-    for number in range(1, max(document.branches) + 1):
+    assert max(document.branches) == 8
+    for number in range(1, 7):
         kept = [place for place, branch in enumerate(document.branches) if branch in (0, number)]
         assert [document.positions[place] for place in kept] == list(range(len(kept)))
         assert [document.ids[place] for place in kept][-4:] == ending
@@ -149,15 +151,16 @@ def test_the_same_seed_makes_the_same_corpus(encoder: Encoder) -> None:
     assert first != other
 
 
-def test_comparisons_come_in_as_the_training_goes_on(encoder: Encoder) -> None:
-    """Few at the start, about two in five at the end."""
-    shares = []
-    for progress in (0.0, 1.0):
+def test_every_skill_has_its_share_of_the_tokens(encoder: Encoder) -> None:
+    """Whatever the length of its documents: copies alone at the start, and all as the curriculum says at the end."""
+    for progress, shares in ((0.0, CURRICULUM[0][1]), (1.0, CURRICULUM[-1][1])):
         corpus = Corpus(encoder, 3)
         corpus.progress = progress
-        drawn = [document.skill for document in itertools.islice(iter(corpus), 120)]
-        shares.append(drawn.count("comparisons") / len(drawn))
-    assert shares[0] < 0.15 < 0.25 < shares[1]
+        drawn = dict.fromkeys(SKILLS, 0)
+        for document in itertools.islice(iter(corpus), 300):
+            drawn[document.skill] += len(document.ids)
+        total = sum(drawn.values())
+        assert [drawn[skill] / total for skill in SKILLS] == pytest.approx(shares, abs=0.02)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
@@ -179,7 +182,8 @@ def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
 
 def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     """Weights, tokenizer with its chat template, recipe and curve; and the loss falls."""
-    train(Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=96, layers=2, peak_rate=5e-3), tmp_path)
+    recipe = Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=96, layers=2, peak_rate=5e-3)
+    train(dataclasses.replace(recipe, workers=1), tmp_path)
     model = LlamaForCausalLM.from_pretrained(tmp_path)
     assert model.config.head_dim == 32
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template
@@ -189,7 +193,7 @@ def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tmp_path: Path) -> None:
     """To the bit: what was seen before is drawn again and passed over."""
-    recipe = Recipe(tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1)
+    recipe = Recipe(tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1, workers=1)
     weights = []
     for breaks in (False, True):
         folder = tmp_path / str(breaks)
@@ -204,6 +208,29 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tm
         training.run(Corpus(encoder, 1))
         weights.append(training.model.model.layers[0].mlp.up_proj.weight.detach())
     assert torch.equal(*weights)
+
+
+def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
+    """They share each step, so that only the order of additions differs."""
+    recipe = Recipe(tokens=12_000, warm_up_tokens=1000, batch_tokens=3000, width=64, layers=2)
+    weights = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        train(dataclasses.replace(recipe, workers=workers), folder)
+        weights.append(LlamaForCausalLM.from_pretrained(folder).model.layers[0].mlp.up_proj.weight.detach())
+    start = new_model(AutoTokenizer.from_pretrained(folder), recipe.seed, 64, 2).model.layers[0].mlp.up_proj.weight
+    moved = float((weights[0] - start).norm())
+    assert moved > 0.1
+    assert float((weights[0] - weights[1]).norm()) < 0.05 * moved
+
+
+def test_the_workers_of_a_step_have_about_as_much_to_do(encoder: Encoder) -> None:
+    """Every batch is one worker's, and no worker waits long for another."""
+    for step in itertools.islice(batches(Corpus(encoder, 1), 3000, 0), 8):
+        shares = [share_of(step, rank, 2) for rank in range(2)]
+        assert sorted(id(batch) for share in shares for batch in share) == sorted(id(batch) for batch in step)
+        tokens = [sum(batch.tokens for batch in share) for share in shares]
+        assert min(tokens) > 0.6 * max(tokens)
 
 
 def new_training(encoder: Encoder, recipe: Recipe, folder: Path) -> Training:
