@@ -212,13 +212,15 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tm
 
 def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
     """They share each step, so that only the order of additions differs."""
-    recipe = Recipe(tokens=12_000, warm_up_tokens=1000, batch_tokens=3000, width=64, layers=2)
+    recipe = Recipe(tokens=12_000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
     weights = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
         train(dataclasses.replace(recipe, workers=workers), folder)
         weights.append(LlamaForCausalLM.from_pretrained(folder).model.layers[0].mlp.up_proj.weight.detach())
-    start = new_model(AutoTokenizer.from_pretrained(folder), recipe.seed, 64, 2).model.layers[0].mlp.up_proj.weight
+    start = (
+        new_model(AutoTokenizer.from_pretrained(folder), recipe.seed, 96, 2).model.layers[0].mlp.up_proj.weight.detach()
+    )
     moved = float((weights[0] - start).norm())
     assert moved > 0.1
     assert float((weights[0] - weights[1]).norm()) < 0.05 * moved
