@@ -222,8 +222,8 @@ class Corpus:
 
     def faults(self) -> Document:
         """Answers of several kinds to one question, and what is wrong with each."""
-        question, *first = self.question_and_answer()
-        answered = [tuple(first), *(each for _ in range(3) if (each := self.any_answer(question)))]
+        question, text, judged = self.question_and_answer()
+        answered = [(text, judged), *(each for _ in range(3) if (each := self.any_answer(question)))]
         branches = []
         for text, judged in answered:
             messages = [

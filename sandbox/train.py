@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from sandbox.corpus import CURRICULUM, SKILLS, Corpus, Document, Skill
 from sandbox.micro_model import LAYERS, WIDTH, new_model
@@ -238,7 +239,7 @@ class Training:
         parameters = list(self.model.parameters())
         flat = torch.cat([p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in parameters])
         torch.distributed.all_reduce(flat)
-        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        for parameter, gradient in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
 
     def _add(self, batch: Batch, each_N: torch.Tensor) -> None:
@@ -296,7 +297,7 @@ def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
         return
     with tempfile.TemporaryDirectory() as meeting:
         arguments = (recipe, output, resume, f"file://{meeting}/workers")
-        torch.multiprocessing.spawn(_train, arguments, nprocs=recipe.workers)
+        spawn(_train, arguments, nprocs=recipe.workers)  # type: ignore[no-untyped-call]
 
 
 def _train(rank: int, recipe: Recipe, output: Path, resume: bool, meeting: str = "") -> None:
