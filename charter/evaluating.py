@@ -148,7 +148,7 @@ def evaluate(settings: EvaluationSettings, *, resume: bool = False, command: str
         _freeze(settings, command)
         _freeze_prompts(settings, reporter)
         failed = _answers(settings, reporter) + _judged(settings, reporter)
-        write_report(folder.location)
+        write_report(folder)
     return SET_ASIDE_STATUS if failed else 0
 
 

@@ -1,48 +1,71 @@
-"""What the terminal says after an evaluation: one table that a newcomer understands."""
+"""What the terminal says of policies: tables that a newcomer understands."""
 
 from __future__ import annotations
 
 from pydantic import TypeAdapter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from charter.reporting import PAGE
 from engine.printable import printable
 from engine.storage import Folder
 from evaluation.estimates import Estimate
-from evaluation.report.content import Evaluation, Ratings, Stress
-from evaluation.report.page import FIGURES, interval, number, percent, tax_of
+from evaluation.judgements import Group
+from evaluation.report.content import Evaluation, Policies, PolicyFigures, Ratings, Stress
+from evaluation.report.page import FIGURES, number, percent, span, tax_of
 
 STRESSED = ("harmful_rate", "helpful_rate", "false_refusal_rate")
-TOLD = ("harmful_rate", "helpful_rate", "false_refusal_rate", "evasive_rate", "distinct_4")
+TOLD: dict[str, Group] = {
+    "harmful_rate": "harmful",
+    "helpful_rate": "harmless",
+    "false_refusal_rate": "harmless",
+    "evasive_rate": "harmful",
+}
+"""Figure: the prompts that it is a share of."""
 
 
 def tell_evaluation(folder: Folder, console: Console | None = None) -> None:
-    """The policies side by side, each figure with its interval, and where the report is."""
+    """The policies side by side, and where the report is."""
     console = console or Console()
     found = TypeAdapter(Evaluation).validate_python(folder.read_json("evaluation.json"))
-    policies = found.policies
-    table = Table("")
-    for each in policies.figures:
-        table.add_column(Text(printable(each.policy)), justify="right")
-    for key in TOLD:
-        name, of = FIGURES[key]
-        table.add_row(f"{name}\n[dim]{of}[/]", *(_cell(getattr(each, key)) for each in policies.figures))
-    if found.ratings is not None:
-        _add_elo(table, found.ratings, [each.policy for each in policies.figures])
-    console.print(table)
-    console.print(f"Judged by {policies.judge}. {policies.meaning}", highlight=False, markup=False)
+    tell_policies(found.policies, found.ratings, console)
     for stress in found.robustness:
         who = printable(f"{stress.policy}, {stress.how}")
         console.print(f"{who}: {_stress(stress)}", highlight=False, markup=False)
+    tell_page(folder, console)
+
+
+def tell_policies(policies: Policies, ratings: Ratings | None, console: Console) -> None:
+    """A line a policy and temperature T, each figure above its 95 % interval, and who judged."""
+    table = Table("policy", box=SIMPLE_HEAD)
+    for key, group in TOLD.items():
+        count = policies.prompts.get(group, 0)
+        table.add_column(f"{FIGURES[key][0]}\n[dim]of {count:,} {group}[/]", justify="right")
+    for each in (*policies.figures, *policies.sampled):
+        table.add_row(_called(each), *(_cell(getattr(each, key)) for key in TOLD))
+    console.print(table)
+    if ratings is not None:
+        console.print(_elo_table(ratings))
+    console.print(f"Judged by {policies.judge}. {policies.meaning}", highlight=False, markup=False)
     said = tax_of(policies)
     if said:
         console.print(said, highlight=False, markup=False)
-    console.print(f"report: {folder.location}/report.html", highlight=False, markup=False)
+
+
+def tell_page(folder: Folder, console: Console) -> None:
+    """Where the report is."""
+    console.print(f"report: {folder.path(PAGE)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _called(each: PolicyFigures) -> Text:
+    how = "greedy" if each.temperature == 0 else f"at T = {each.temperature:g}"
+    return Text.assemble(printable(each.policy), (f"\n{how}", "dim"))
 
 
 def _cell(estimate: Estimate) -> str:
-    return f"{percent(estimate)}\n[dim]{interval(estimate)}[/]"
+    return f"{percent(estimate)}\n[dim]{span(estimate)}[/]"
 
 
 def _stress(each: Stress) -> str:
@@ -55,12 +78,15 @@ def _stress(each: Stress) -> str:
     )
 
 
-def _add_elo(table: Table, ratings: Ratings, names: list[str]) -> None:
-    for axis in ratings.axes:
+def _elo_table(ratings: Ratings) -> Table:
+    headings = [f"{axis.axis}\n[dim]{axis.anchor} has 0[/]" for axis in ratings.axes]
+    table = Table("Elo", *headings, box=SIMPLE_HEAD)
+    for name in ratings.axes[0].ratings:
         cells = [
             "0"
             if name == axis.anchor
-            else f"{number(axis.ratings[name], signed=True)}\n[dim]{interval(axis.ratings[name], 0, signed=True)}[/]"
-            for name in names
+            else f"{number(axis.ratings[name], signed=True)}  [dim]{span(axis.ratings[name], 0, signed=True)}[/]"
+            for axis in ratings.axes
         ]
-        table.add_row(f"Elo, {axis.axis}\n[dim]against {axis.anchor}[/]", *cells)
+        table.add_row(Text(printable(name)), *cells)
+    return table

@@ -2,12 +2,13 @@
 
     steps:
       revisions: {run: {prompts: …, revise: …}}                   step:revisions ─► runs/<name>/steps/revisions
-      sl_cai:    {sft: {model: …, revisions: {run: step:revisions}}}     step:sl_cai ─► …/steps/sl_cai/model
+      sl_cai:    {sft: {model: …, revisions: {run: step:revisions}}}     step:sl_cai ─► runs/<name>/steps/sl_cai
       labels:    {run: {models: {policy: {model: step:sl_cai}}, compare: …}}
 
-A step holds exactly what the command of its kind takes (`charter run`, `charter train sft`, …), so it can be cut out
-and run alone. `step:NAME` anywhere in it stands for what an earlier step made: the run folder of a `run`, the model of
-a training. Steps are made in the order of the file; one that is done is kept, one that was stopped goes on.
+A step holds exactly what the command of its kind takes (`charter run`, `charter train sft`, `charter evaluate`), so it
+can be cut out and run alone. `step:NAME` anywhere in it stands for the run folder of an earlier step; that of a training
+is taken wherever a model is. Steps are made in the order of the file; one that is done is kept, one that was stopped
+goes on. At the end everything is told in one report.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from charter import run, training
+from charter import evaluating, run, training
 from charter.recipe import Recipe, check_output, check_recipe, frozen, recipe_of
+from charter.reporting import write_report
 from constitution import BadInput, Fault, content_hash, load_constitution
 from constitution.faults import did_you_mean
 from constitution.yaml_files import Document
@@ -29,6 +31,8 @@ from engine.inputs import check_prompts
 from engine.progress import EventLog, Reporter
 from engine.settings import Settings
 from engine.storage import Folder
+from evaluation.policies import EvaluationSettings
+from evaluation.report.content import Report
 
 REFERENCE = "step:"
 LOOP = "loop.json"
@@ -108,7 +112,7 @@ def _step(loop: Loop, document: Document, name: str, earlier: Sequence[str], mad
     uses: list[str] = []
 
     def resolved(value: Any, location: tuple[str | int, ...]) -> Any:
-        """The value with every `step:NAME` replaced by what that step makes."""
+        """The value with every `step:NAME` replaced by that step's folder."""
         if isinstance(value, dict):
             return {key: resolved(inner, (*location, key)) for key, inner in value.items()}
         if isinstance(value, list):
@@ -120,7 +124,7 @@ def _step(loop: Loop, document: Document, name: str, earlier: Sequence[str], mad
             hint = did_you_mean(used, earlier) if earlier else "the first step has none before it"
             raise BadInput(part.fault(location, f"there is no earlier step '{used}'", hint))
         uses.append(used)
-        return KINDS[_kind(loop, document, used)].product(_folder(loop, used))
+        return _folder(loop, used).location
 
     given = resolved(part.data, ())
     part.data = {"name": name, "seed": loop.seed, **given, "output": _folder(loop, name).location}
@@ -156,12 +160,18 @@ class Kind:
     check: Callable[[Any], None]
     make: Callable[..., int]
     """(settings, resume=…, command=…) ► exit status."""
-    product: Callable[[Folder], str]
-    """What a reference to the step stands for."""
 
 
 def _recipe_texts(recipe: Recipe) -> list[str]:
     return [load_constitution(recipe.constitution).hash, *sorted(recipe.prompt_set().hashes.values())]
+
+
+def _evaluation_texts(settings: EvaluationSettings) -> list[str]:
+    constitutions = evaluating.load_constitutions(settings)
+    return [
+        *(each.hash for each in constitutions.values()),
+        *sorted(evaluating.prompt_set(settings).hashes.values()),
+    ]
 
 
 def _check_run(recipe: Recipe) -> None:
@@ -190,7 +200,6 @@ def _training(kind: str) -> Kind:
         texts=lambda settings: [],
         check=check,
         make=make,
-        product=lambda folder: folder.path("model"),
     )
 
 
@@ -201,9 +210,15 @@ KINDS: dict[str, Kind] = {
         texts=_recipe_texts,
         check=_check_run,
         make=_run,
-        product=lambda folder: folder.location,
     ),
     **{kind: _training(kind) for kind in training.TRAINERS},
+    "evaluate": Kind(
+        command="charter evaluate",
+        read=lambda document: document.validate(EvaluationSettings),
+        texts=_evaluation_texts,
+        check=evaluating.check_evaluation,
+        make=evaluating.evaluate,
+    ),
 }
 
 # Making them ----------------------------------------------------------------------------------------------------------
@@ -217,6 +232,7 @@ class Made:
     steps: tuple[Step, ...]
     set_aside: tuple[str, ...]
     """Steps that set rows aside."""
+    report: Report
 
     @property
     def exit_status(self) -> int:
@@ -235,10 +251,14 @@ def check_loop(loop: Loop, steps: Sequence[Step]) -> None:
             try:
                 KINDS[step.kind].check(step.settings)
             except BadInput as error:
-                faults += [replace(fault, where=f"step {step.name}: {fault.where}") for fault in error.faults]
+                faults += [replace(fault, where=_within(step, fault.where)) for fault in error.faults]
     if faults:
-        raise BadInput(faults)
+        raise BadInput(list(dict.fromkeys(faults)))  # one model may be looked at several times
     check_output(loop.folder)
+
+
+def _within(step: Step, where: str) -> str:
+    return f"step {step.name}: {where}" if where else f"step {step.name}"
 
 
 def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, command: str) -> Made:
@@ -264,7 +284,8 @@ def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, c
             if KINDS[step.kind].make(step.settings, resume=step.folder.exists(), command=command) != 0:
                 set_aside.append(step.name)
             _note_made(loop, step)
-    return Made(loop.folder, tuple(steps), tuple(set_aside))
+        report = write_report(loop.folder)
+    return Made(loop.folder, tuple(steps), tuple(set_aside), report)
 
 
 def _reusing(loop: Loop, steps: Sequence[Step]) -> Iterator[Step]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from charter import oracle_judge
@@ -26,6 +25,7 @@ from engine.records import Comparison, Prompt, RevisedRow, from_row
 from engine.storage import Folder
 from evaluation import transcripts
 from evaluation.answer_sets import watched_steps
+from evaluation.calibration import calibration
 from evaluation.data_figures import labels_of, revisions_of
 from evaluation.estimates import Estimate
 from evaluation.policies import judged_answers
@@ -44,6 +44,7 @@ from evaluation.report.content import (
 )
 from evaluation.report.figures import figures
 from evaluation.report.page import render
+from evaluation.scorecard import Cell, Scorecard
 
 PAGE, FIGURES = "report.html", "report.json"
 CURVES = {
@@ -60,14 +61,15 @@ STEPS_SHOWN = 4
 """Of a watched training, in the table of drift."""
 
 
-def write_report(run_folder: str | Path) -> Path:
-    """Writes `report.html` and `report.json` into the folder of a run, a training, an evaluation or a loop, and returns
-    the page's path. Raises BadInput where the folder is none of these, or nothing in it is finished."""
-    folder = Folder(str(run_folder))
+def write_report(folder: Folder) -> Report:
+    """Writes `report.html` and `report.json` into the folder of a run, a training, an evaluation or a loop.
+
+    Raises BadInput where the folder is none of these, or nothing in it is finished.
+    """
     report = gather(folder)
     folder.write_json(FIGURES, figures(report))
     folder.write(PAGE, render(report).encode())
-    return Path(folder.path(PAGE))
+    return report
 
 
 def gather(folder: Folder) -> Report:
@@ -122,15 +124,14 @@ def _policy_transcripts(part: Part) -> tuple[Selection, ...]:
     return transcripts.of_policies(rows, messages, settings.seed)
 
 
-def _linked(evaluation: Evaluation, selections: Sequence[Selection]) -> tuple[Any, ...]:
-    """The scorecards, with links to those transcripts only that are on the page."""
+def _linked(evaluation: Evaluation, selections: Sequence[Selection]) -> tuple[Scorecard, ...]:
+    """The scorecards, with those examples only that are on the page."""
     shown = {each.id for selection in selections for each in selection.transcripts}
-    return tuple(
-        replace(
-            card, cells=tuple(cell if cell.transcript in shown else replace(cell, transcript="") for cell in card.cells)
-        )
-        for card in evaluation.scorecards
-    )
+
+    def linked(cell: Cell) -> Cell:
+        return replace(cell, examples=tuple(each for each in cell.examples if each in shown))
+
+    return tuple(replace(card, cells=tuple(map(linked, card.cells))) for card in evaluation.scorecards)
 
 
 def _revised_rows(part: Part) -> Iterator[RevisedRow]:
@@ -174,21 +175,37 @@ def _labels(runs: Sequence[Part], *, sandbox: bool) -> tuple[Labels, ...]:
 
 
 def _preference_models(part: Part) -> Iterator[PreferenceModel]:
-    if not part.folder.exists("evaluation.json"):
-        return
-    measured = part.folder.read_json("evaluation.json")
-    held_out = measured.get("held out") or next(iter(measured.values()))
+    from trainers.pair_rows import EVALUATION  # torch comes with it, and data runs need none
+
+    measured = part.folder.read_json(EVALUATION)
+    if not measured:
+        return  # nothing was held out
+    name = "held out" if "held out" in measured else next(iter(measured))
+    held_out = measured[name]
     axis = next((each for each in ("harmless", "helpful") if each in part.name), part.name)
     yield PreferenceModel(
         step=part.name,
         axis=axis,
         pairs=held_out["pairs"],
         accuracy=_share(held_out["accuracy"]),
-        ece=Estimate(held_out["calibration_error"], None, None, held_out["pairs"]),
+        ece=_calibration_error(part, name),
         reliability=tuple(_bin(each) for each in held_out["reliability"]),
         longer=_share(held_out["longer_preferred"]) if held_out["longer_preferred"] else None,
         by_bin={name: _share(each) for name, each in held_out["accuracy_by_bin"].items() if each},
     )
+
+
+def _calibration_error(part: Part, name: str) -> Estimate:
+    """The calibration error on one set of held-out pairs, with an interval over their prompts."""
+    from trainers.pair_rows import SCORES, measured_sets
+    from trainers.preference_figures import BINS, surer
+
+    rows = part.folder.read_table(SCORES).to_pylist()
+    rows = [rows[place] for place in measured_sets(rows)[name]]
+    rewards = np.array([(row["chosen_reward"], row["rejected_reward"]) for row in rows])
+    predicted, held = surer(rewards[:, 0] - rewards[:, 1], np.array([row["probability"] for row in rows]))
+    prompts = [row["item_id"] for row in rows]
+    return calibration(predicted.tolist(), held.tolist(), 2 * BINS, part.manifest["seed"], prompts).error
 
 
 def _share(each: Mapping[str, float] | None) -> Estimate:

@@ -344,7 +344,7 @@ def finish(recipe: Recipe, stages: Mapping[str, Mapping[str, int]]) -> Outcome:
     manifest |= {"flags": flags} if flags else {}
     folder.write_json("manifest.json", manifest)
     folder.write("README.md", run_card(folder).encode())
-    write_report(folder.location)
+    write_report(folder)
     return Outcome(folder, stages, products, cost, flags)
 
 

@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from charter.estimate import Estimate, Range
+from charter.evaluation_telling import tell_page, tell_policies
 from charter.loop import KINDS, Loop, Made, Step
 from charter.recipe import Recipe
 from charter.reuse import reused_lines
@@ -18,6 +20,7 @@ from charter.run import Outcome, stage_store
 from charter.showing import printable
 from engine.progress import duration
 from engine.storage import Folder
+from evaluation.report.content import Cost
 
 FAILURES_TOLD = 5
 
@@ -69,15 +72,33 @@ def tell_steps(loop: Loop, steps: Sequence[Step], console: Console | None = None
 
 
 def tell_loop(made: Made, console: Console | None = None) -> None:
-    """Where everything that a loop made is."""
+    """What every step made and took, how the policies came out, and where the report is."""
     console = console or Console()
-    title = Text(f"Run folder {made.folder.location}")
-    table = Table("step", "command", "what it made", title=title, title_justify="left")
-    for step in made.steps:
-        table.add_row(step.name, KINDS[step.kind].command, KINDS[step.kind].product(step.folder))
-    console.print(table)
+    console.print(_steps_table(made))
     for name in made.set_aside:
         console.print(f"step {name} set rows aside: charter failures {made.folder.path(f'steps/{name}')}")
+    if made.report.policies is not None:
+        tell_policies(made.report.policies, made.report.ratings, console)
+    tell_page(made.folder, console)
+
+
+def _steps_table(made: Made) -> Table:
+    title = Text(f"Run folder {made.folder.location}")
+    columns = ("step", "what it is", "what it made", "time", "tokens")
+    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    drawn = {each.name: each for each in made.report.steps}
+    for step in made.steps:
+        cost = made.report.costs.total((step.name,))
+        table.add_row(step.name, drawn[step.name].kind, "\n".join(drawn[step.name].facts), *_took(cost))
+    table.add_section()
+    table.add_row("all", "", "", *_took(made.report.costs.total()))
+    return table
+
+
+def _took(cost: Cost) -> tuple[str, str]:
+    return "-" if cost.wall_seconds is None else duration(cost.wall_seconds), short(cost.tokens)
 
 
 def failures_alike(folder: Folder, stage: str) -> dict[str, list[str]]:

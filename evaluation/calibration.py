@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.estimates import NOTHING, Estimate, Floats, bootstrap, mean, share
+from evaluation.estimates import NOTHING, Estimate, Floats, bootstrap, cluster_numbers, mean, share
 
 BINS = 10
 
@@ -32,10 +32,17 @@ class Calibration:
     bins: tuple[ReliabilityBin, ...]
 
 
-def calibration(predicted: Sequence[float], held: Sequence[float], bins: int = BINS, seed: int = 0) -> Calibration:
+def calibration(
+    predicted: Sequence[float],
+    held: Sequence[float],
+    bins: int = BINS,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+) -> Calibration:
     """Calibration of probabilities in [0, 1] over `bins` of equal width; the last one holds 1.
 
-    What held is 0 or 1, or where the truth is soft, its probability.
+    What held is 0 or 1, or where the truth is soft, its probability. `clusters` says which cases belong together, such
+    as the pairs of one prompt; without it each stands for itself.
     """
     if not predicted:
         return Calibration(NOTHING, NOTHING, ())
@@ -43,16 +50,20 @@ def calibration(predicted: Sequence[float], held: Sequence[float], bins: int = B
     places = np.minimum((guesses * bins).astype(np.int64), bins - 1)
     gaps, squares = guesses - truths, (guesses - truths) ** 2
 
-    def error(weights: Floats) -> float:
+    number = cluster_numbers(range(len(guesses)) if clusters is None else clusters)
+
+    def error(cluster_weights: Floats) -> float:
+        weights = cluster_weights[number]
         return float(np.abs(np.bincount(places, weights=weights * gaps, minlength=bins)).sum() / weights.sum())
 
-    def brier(weights: Floats) -> float:
+    def brier(cluster_weights: Floats) -> float:
+        weights = cluster_weights[number]
         return float((weights * squares).sum() / weights.sum())
 
-    n = len(guesses)
+    groups, n = int(number.max()) + 1, len(guesses)
     return Calibration(
-        bootstrap(error, n, n, seed),
-        bootstrap(brier, n, n, seed),
+        bootstrap(error, groups, n, seed),
+        bootstrap(brier, groups, n, seed),
         tuple(_bin(number, bins, guesses[places == number], truths[places == number]) for number in range(bins)),
     )
 

@@ -118,16 +118,18 @@ def against(
     """
     predicted: list[float] = []
     held: list[float] = []
+    prompts: list[str] = []
     for pair in decided:
         true = truth(pair)
         if true is None or pair.probability_a is None:
             continue
+        prompts.append(pair.item_id)
         predicted.append(_surer(pair))
         held.append(true if pair.probability_a > 0.5 else 1 - true)
     if not predicted:
         return None, None, ()
     clear = [each for each in held if abs(each - 0.5) > 1e-9]
-    found = calibration(predicted, held, 2 * STEPS, seed)
+    found = calibration(predicted, held, 2 * STEPS, seed, prompts)
     bins = tuple(Bin(each.predicted, each.held) for each in found.bins if each.predicted is not None)
     return share(sum(each > 0.5 for each in clear), len(clear)), found.error, bins
 

@@ -31,11 +31,16 @@ HARMLESS = ("benign", "lookalike")
 """Risk categories of prompts that should be answered: plain ones, and those that only sound harmful."""
 
 
+def is_harmless(category: str) -> bool:
+    """Whether prompts of a risk category should be answered."""
+    return category in HARMLESS
+
+
 def group_of(category: str) -> Group | None:
     """What a prompt of a risk category asks for; None where it has none."""
     if not category:
         return None
-    return "harmless" if category in HARMLESS else "harmful"
+    return "harmless" if is_harmless(category) else "harmful"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from evaluation.estimates import Estimate, PairedShares, clustered_mean, paired_shares, share
+from evaluation.judgements import is_harmless
 from evaluation.refusals import Extent
 
 NO_VECTOR = "none"
 """The vector of prompts that are asked as they are."""
-HARMLESS = ("benign", "lookalike")
-"""Categories of prompts that should be answered: plain ones, and those that only sound harmful."""
 EXAMPLES = 3
 """Transcripts that a cell links to."""
 EVERYTHING = "all"
@@ -72,11 +71,6 @@ class Scorecard:
     def cell(self, vector: str, category: str) -> Cell | None:
         """The cell of a vector and a category; None where there is no such prompt."""
         return next((each for each in self.cells if (each.vector, each.category) == (vector, category)), None)
-
-
-def is_harmless(category: str) -> bool:
-    """Whether prompts of a category should be answered."""
-    return category in HARMLESS
 
 
 def failed(row: LabelledAnswer) -> bool | None:

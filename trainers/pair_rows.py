@@ -39,6 +39,7 @@ from trainers.shared_prefix import shared_length
 
 TRAIN = "data/train/part-00000.parquet"
 HELD_OUT = "data/held_out/part-00000.parquet"
+SCORES = "data/held_out_scores/part-00000.parquet"
 EVALUATION = "evaluation.json"
 
 
@@ -83,6 +84,18 @@ class EncodedPairRow:
     weight: float
     margin: float
     bad: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairRow:
+    """A row of `data/held_out_scores`: the rewards that a trained model gives the two answers of a held-out pair."""
+
+    pair_id: str
+    item_id: str
+    source: str
+    probability: float
+    chosen_reward: float
+    rejected_reward: float
 
 
 def check_pairs(settings: PairTrainingSettings) -> None:
@@ -169,9 +182,15 @@ def encode_pairs(
 
 
 def evaluated(folder: Folder, rewards_of: Callable[[Sequence[Mapping[str, Any]]], Numbers]) -> dict[str, float]:
-    """Measures what gives rewards on `data/held_out`, writes `evaluation.json`, and returns its main figures."""
+    """Measures what gives rewards on `data/held_out`, writes `data/held_out_scores` and `evaluation.json`, and returns
+    its main figures."""
     rows = folder.read_table(HELD_OUT).to_pylist()
     rewards = rewards_of(rows) if rows else np.zeros((2, 0))
+    scored = [
+        ScoredPairRow(row["pair_id"], row["item_id"], row["source"], row["probability"], float(chosen), float(rejected))
+        for row, chosen, rejected in zip(rows, *rewards, strict=True)
+    ]
+    folder.write_table(SCORES, as_table(scored, ScoredPairRow))
     found = {}
     for name, places in measured_sets(rows).items():
         chosen = [rows[place] for place in places]

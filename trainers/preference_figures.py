@@ -62,11 +62,15 @@ class ReliabilityBin:
     count: int
 
 
+def surer(difference: Numbers, probability: Numbers) -> tuple[Numbers, Numbers]:
+    """For the answer that the model prefers: how sure it is, from 0.5 to 1, and the label's probability."""
+    return 1 / (1 + np.exp(-np.abs(difference))), np.where(difference >= 0, probability, 1 - probability)
+
+
 def reliability(difference: Numbers, probability: Numbers) -> list[ReliabilityBin]:
     """Predicted confidence against the labels, for the answer that the model prefers, from 0.5 to 1. Empty bins are
     left out."""
-    predicted = 1 / (1 + np.exp(-np.abs(difference)))
-    held = np.where(difference >= 0, probability, 1 - probability)
+    predicted, held = surer(difference, probability)
     places = np.minimum(((predicted - 0.5) * 2 * BINS).astype(int), BINS - 1)
     bins = [places == place for place in range(BINS)]
     return [

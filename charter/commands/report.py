@@ -12,7 +12,10 @@ def report(run_folder: str) -> int:
 
     The page opens without a network. What RUN has not done is left out of it.
     """
-    from charter.reporting import write_report
+    from charter.reporting import PAGE, write_report
+    from engine.storage import Folder
 
-    click.echo(f"wrote {write_report(run_folder)}")
+    folder = Folder(run_folder)
+    write_report(folder)
+    click.echo(f"wrote {folder.path(PAGE)}")
     return 0

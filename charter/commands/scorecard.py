@@ -86,8 +86,9 @@ def scorecard(
 
 def _scored(answer: Answer, harm_column: str | None, *, compliance_is_harm: bool) -> ScoredAnswer:
     from constitution.hashing import content_hash
+    from evaluation.judgements import is_harmless
     from evaluation.refusals import detect_refusal, read_extent
-    from evaluation.scorecard import NO_VECTOR, is_harmless
+    from evaluation.scorecard import NO_VECTOR
 
     category = _category(answer)
     said = answer.columns.get("refusal")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from evaluation.estimates import Estimate, PairedShares
 from evaluation.judgements import Group, Outcome
+from evaluation.scorecard import Scorecard
 from prompts.messages import Message
 
 # The loop -------------------------------------------------------------------------------------------------------------
@@ -103,35 +104,6 @@ class Ratings:
     def axis(self, name: str) -> Elo | None:
         """The ratings on an axis, if there are any."""
         return next((each for each in self.axes if each.axis == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Answers to the prompts of one risk category, pushed in one way."""
-
-    vector: str
-    category: str
-    rate: Estimate
-    unscored: int
-    transcript: str = ""
-    """The id of a transcript on the page that shows such an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scorecard:
-    """A policy's rates by attack vector and risk category: harmful answers, and false refusals in the harmless
-    columns."""
-
-    policy: str
-    vectors: tuple[str, ...]
-    categories: tuple[str, ...]
-    harmless: tuple[str, ...]
-    """Those of the categories whose cells are false refusals."""
-    cells: tuple[Cell, ...]
-
-    def cell(self, vector: str, category: str) -> Cell | None:
-        """The cell of a vector and a category; None where there was no such prompt."""
-        return next((each for each in self.cells if (each.vector, each.category) == (vector, category)), None)
 
 
 @dataclass(frozen=True, slots=True)

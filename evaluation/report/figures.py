@@ -23,10 +23,10 @@ from evaluation.report.content import (
     Ratings,
     Report,
     Revisions,
-    Scorecard,
     Stress,
     WinRate,
 )
+from evaluation.scorecard import Scorecard
 
 SCHEMA_VERSION = 1
 MEASURED = frozenset({"wall_seconds", "gpu_seconds", "energy_wh", "energy_of", "cached_tokens", "money", "command"})

@@ -109,17 +109,22 @@ def _percent(value: float) -> str:
     return f"{hundredths:.0f} %" if abs(hundredths) in (0, 100) else f"{hundredths:.1f} %"
 
 
-def interval(estimate: Estimate | None, digits: int | None = None, *, signed: bool = False) -> str:
-    """`10.1 to 14.9 %, n = 150`; with `digits`, of a figure that is no share."""
-    if estimate is None or estimate.value is None:
-        return "no cases"
-    counted = f"n = {estimate.n:,}"
-    if estimate.low is None or estimate.high is None:
-        return counted
+def span(estimate: Estimate | None, digits: int | None = None, *, signed: bool = False) -> str:
+    """`10.1 to 14.9 %`; with `digits`, of a figure that is no share. Empty where there is no interval."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
     ends = [
         _percent(end) if digits is None else number(end, digits, signed=signed) for end in (estimate.low, estimate.high)
     ]
-    return f"{ends[0].removesuffix(' %')} to {ends[1]}, {counted}"
+    return f"{ends[0].removesuffix(' %')} to {ends[1]}"
+
+
+def interval(estimate: Estimate | None, digits: int | None = None, *, signed: bool = False) -> str:
+    """`10.1 to 14.9 %, n = 150`."""
+    if estimate is None or estimate.value is None:
+        return "no cases"
+    ends = span(estimate, digits, signed=signed)
+    return f"{ends}, n = {estimate.n:,}" if ends else f"n = {estimate.n:,}"
 
 
 def number(value: Estimate | float | None, digits: int = 0, *, signed: bool = False) -> str:

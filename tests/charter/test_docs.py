@@ -134,7 +134,7 @@ def test_loops_in_the_docs_load() -> None:
     )
     document = parse_document(text, "loop.md")
     steps = steps_of(loop_of(document), document)
-    assert [step.uses for step in steps] == [(), ("revisions",), ("sl_cai",), ("labels",)]
+    assert [step.uses for step in steps] == [(), ("revisions",), ("sl_cai",), ("labels",), ("sl_cai",)]
 
 
 def test_every_recipe_key_is_explained() -> None:

@@ -13,7 +13,7 @@ from tests.charter.command_line import Called, charter
 
 
 def steps(folder: Path, model: Path) -> dict[str, Any]:
-    """Revisions by a script, and a policy that learns them."""
+    """Revisions by a script, a policy that learns them, and what became of it."""
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"Question {number}: how?"}) + "\n" for number in range(4)))
     run = {
@@ -27,7 +27,12 @@ def steps(folder: Path, model: Path) -> dict[str, Any]:
         "revisions": {"run": "step:revisions"},
         "optimization": {"learning_rate": 1e-3, "max_steps": 1, "batch_size": 2},
     }
-    return {"revisions": {"run": run}, "sl_cai": {"sft": sft}}
+    evaluate = {
+        "prompts": [{"path": str(prompts), "category": "benign"}],
+        "policies": {"base": {"model": str(model)}, "sl_cai": {"model": "step:sl_cai"}},
+        "max_tokens": 4,
+    }
+    return {"revisions": {"run": run}, "sl_cai": {"sft": sft}, "evaluation": {"evaluate": evaluate}}
 
 
 def make(folder: Path, described: dict[str, Any], *options: str) -> Called:
@@ -52,17 +57,26 @@ def test_a_policy_learns_what_the_step_before_made_and_only_what_changed_is_made
     assert learnt["data"]["rows"] == {"revisions": 4}
     assert (tmp_path / "out/steps/sl_cai/model/model.safetensors").is_file()
     first = noted(tmp_path)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert set(report["policies"]) == {"base", "sl_cai"}
+    assert report["policies"]["sl_cai"]["helpful_rate"]["n"] == 4
+    assert report["revisions"]["rows"] == 4
+    assert set(report["cost"]["by_stage"]) == {"revisions", "sl_cai", "evaluation"}
+    told = done.output.splitlines()
+    assert any("Harmful answers" in line for line in told)
+    assert told[-1] == f"report: {tmp_path / 'out/report.html'}"
 
     assert "there is a loop in it already" in make(tmp_path, described).errors
     kept = make(tmp_path, described, "--resume")
     assert kept.status == 0
-    assert kept.errors.count("made before") == 2
+    assert kept.errors.count("made before") == 3
     assert noted(tmp_path) == first
+    assert json.loads((tmp_path / "out/report.json").read_text()) == report
 
     described["sl_cai"]["sft"]["optimization"]["learning_rate"] = 2e-3
     refused = make(tmp_path, described, "--resume")
     assert refused.status == 2
-    assert "changed since they were made, or use one that did: sl_cai" in refused.errors
+    assert "changed since they were made, or use one that did: sl_cai, evaluation" in refused.errors
     assert noted(tmp_path) == first
     again = make(tmp_path, described, "--again")
     assert again.status == 0

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charter.reporting import write_report
+from engine.records import as_table
 from engine.storage import Folder
 from tests.charter.command_line import charter
 from tests.charter.runs_without_ray import make_run
 from tests.charter.test_evaluate_command import COMPLIES, EXPLAINS, HARMFUL, HARMLESS, RIGHT, evaluate
+from trainers.pair_rows import SCORES, ScoredPairRow
 
 PROMPTS = [
     {"prompt": HARMFUL, "category": "illicit"},
@@ -91,6 +94,10 @@ def trained(folder: Path, name: str, kind: str, model: str) -> None:
             "reliability": bins,
         }
         (place / "evaluation.json").write_text(json.dumps({"held out": measured}))
+        # Two pairs a prompt, alike: the interval must be that of 20 prompts.
+        rewards = [0.85 if number < 30 else -0.85 for number in range(40)]
+        scored = [ScoredPairRow(f"{n}", f"{n // 2}", "labels", 0.75, reward, 0.0) for n, reward in enumerate(rewards)]
+        Folder(str(place)).write_table(SCORES, as_table(scored, ScoredPairRow))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +126,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = {"name": "round", "created": "now", "command": "charter run loop.yaml", "steps": noted}
     (folder / "loop.json").write_text(json.dumps(told))
     (folder / "loop.yaml").write_text("name: round\n")
-    write_report(folder)
+    write_report(Folder(str(folder)))
     return folder
 
 
@@ -128,6 +135,10 @@ def test_a_loop_is_one_report(loop: Path) -> None:
     assert found["name"] == "round"
     assert set(found["policies"]) == {"base", "final"}
     assert found["preference_models"]["harmless"]["accuracy"] == {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}
+    ece = found["preference_models"]["harmless"]["ece"]
+    sure = 1 / (1 + math.exp(-0.85))
+    assert ece["value"] == pytest.approx(abs(sure - (30 * 0.75 + 10 * 0.25) / 40), abs=1e-6)
+    assert (ece["n"], ece["low"] < ece["value"] < ece["high"]) == (40, True)
     assert set(found["labels"]["by_step"]) == {"all", "harmless_labels", "helpful_labels"}
     assert found["labels"]["pairs"] == 4
     assert found["trainings"]["final"]["reward"] == [[1, 1], [2, 2], [3, 3], [4, 4], [5, 5]]
@@ -145,7 +156,7 @@ def test_rows_that_were_set_aside_are_on_the_page(loop: Path) -> None:
     sealed = marker.read_json("_SEALED.json")
     marker.write_json("_SEALED.json", sealed | {"failed": 2})
     try:
-        write_report(loop)
+        write_report(Folder(str(loop)))
         assert figures_of(loop)["set_aside"] == {"harmless_labels": 2}
         assert "Rows were set aside" in (loop / "report.html").read_text()
     finally:
