@@ -6,9 +6,9 @@
       labels:    {run: {models: {policy: {model: step:sl_cai}}, compare: …}}
 
 A step holds exactly what the command of its kind takes (`charter run`, `charter train sft`, `charter evaluate`), so it
-can be cut out and run alone. `step:NAME` anywhere in it stands for the run folder of an earlier step; that of a training
-is taken wherever a model is. Steps are made in the order of the file; one that is done is kept, one that was stopped
-goes on. At the end everything is told in one report.
+can be cut out and run alone. `step:NAME` anywhere in it stands for the run folder of an earlier step; a training's is
+taken wherever a model is. Steps are made in the order of the file; one that is done is kept, one that was stopped goes
+on. At the end everything is told in one report.
 """
 
 from __future__ import annotations
