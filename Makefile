@@ -1,4 +1,4 @@
-# `make demo` runs the main job here; `make test` runs the tests. Each sets up all it needs in .venv first.
+# `make demo` runs the whole loop here; `make test` runs the tests. Each sets up all it needs in .venv first.
 #
 # torch comes from wherever pip and uv are told to look. For a CPU build without CUDA's several gigabytes, name a
 # folder or page that holds one in PIP_FIND_LINKS before the first `make`.

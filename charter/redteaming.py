@@ -12,9 +12,10 @@ from charter.judge import counting
 from engine.backends.spec import ModelSpec
 from engine.plan import open_models
 from engine.records import Prompt
+from evaluation.judgements import is_harmless
 from evaluation.redteam import Push, RedTeamPrompt, Seed, pushed
 from evaluation.redteam_writing import TRIES, Notebook, Writer
-from evaluation.scorecard import NO_VECTOR, is_harmless
+from evaluation.scorecard import NO_VECTOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ from constitution.yaml_files import read_text
 from engine.duplicates import DuplicateFinder
 from engine.model import Model, PromptTooLong, Sampling, TemplateRefused
 from engine.records import Prompt, derived_seed
+from evaluation.judgements import is_harmless
 from evaluation.redteam import RedTeamPrompt, Seed, environment
 from evaluation.refusals import detect_refusal
-from evaluation.scorecard import is_harmless
 from prompts.messages import Message
 from prompts.reading import leaks_template
 
