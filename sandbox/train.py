@@ -20,7 +20,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class Recipe:
     width: int = WIDTH
     layers: int = LAYERS
     workers: int = 2
-    """Processes of one thread each that share every step: two threads of one process are hardly faster than one."""
+    """Processes of one thread each that share every step: two threads of one process are hardly faster than one. A GPU
+    has one."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,8 @@ STATE = "state.pt"
 
 def train(recipe: Recipe, output: Path, *, resume: bool = False) -> None:
     """Trains and writes the model."""
+    if recipe.device != "cpu":
+        recipe = replace(recipe, workers=1)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = chat_tokenizer(train_tokenizer(corpus_texts(recipe.seed + 1000, 6000)))
     tokenizer.save_pretrained(output)
