@@ -127,16 +127,22 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
 
 
-def _check_checkpoint(checkpoint: Path) -> None:
-    """Raises BadInput where a checkpoint that was whole has been damaged since."""
+def _check_checkpoint(checkpoint: Path, model: torch.nn.Module) -> None:
+    """Raises BadInput where a checkpoint that was whole has been damaged since, or is another model's."""
     weights = list(checkpoint.glob("*.safetensors"))
     missing = [name for name in ("trainer_state.json", "optimizer.pt") if not (checkpoint / name).is_file()]
     message = f"it lacks {', '.join(missing)}" if missing else "" if weights else "it holds no weights"
+    # peft leaves the adapter's name out of what it saves.
+    shapes = {name.replace(".default.", "."): list(tensor.shape) for name, tensor in model.state_dict().items()}
     for file in weights:
         try:
-            safetensors_header(file)
+            saved = {name: entry["shape"] for name, entry in safetensors_header(file).items() if "shape" in entry}
         except (ValueError, OSError) as error:
             message = f"{file.name} is damaged: {error}"
+            continue
+        for name in saved.keys() & shapes.keys():
+            if saved[name] != shapes[name]:
+                message = f"it is another model's: {name} has the shape {saved[name]}, and in the model {shapes[name]}"
     if message:
         hint = "delete this checkpoint's folder to go on from the one before it"
         raise BadInput(Fault(message, file=str(checkpoint), hint=hint))
@@ -229,13 +235,13 @@ def fit(trainer: Any, settings: TrainingSettings, folder: Path) -> Outcome:
     """Trains to the end, from the last whole checkpoint where there is one, and saves the model.
 
     Raises KeyboardInterrupt after Ctrl-C or SIGTERM, with a checkpoint of the last step on disk, and NotFinite where
-    the loss is no number; BadInput where the checkpoint is damaged, and OutOfMemory.
+    the loss is no number; BadInput where the checkpoint is damaged or another model's, and OutOfMemory.
     """
     from transformers import PrinterCallback
 
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
-        _check_checkpoint(checkpoint)
+        _check_checkpoint(checkpoint, trainer.model)
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     interrupted = _Interrupted()
     trainer.remove_callback(PrinterCallback)

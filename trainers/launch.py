@@ -26,13 +26,14 @@ from typing import Any, NoReturn, Protocol, cast
 from constitution.faults import BadInput, CharterError, Fault
 from engine.storage import Folder
 from trainers.fitting import NotFinite, Outcome, micro_batches
+from trainers.rewarding import NoReward
 from trainers.settings import LaunchSettings, TrainingSettings
 
 OUTCOME = "outcome.json"
 FROM_WORKER = ".outcome.json"
 """What the first of Ray's workers came to: its outcome, or why no worker can go on."""
 RAY_STATE = ".ray"
-HOPELESS: dict[str, type[CharterError]] = {"BadInput": BadInput, "NotFinite": NotFinite}
+HOPELESS: dict[str, type[CharterError]] = {each.__name__: each for each in (BadInput, NotFinite, NoReward)}
 """Every worker raises these: to start them again would not help."""
 
 

@@ -5,15 +5,17 @@ Prompts are encoded as everywhere in Charter: control strings in a user's text s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather, gather_object
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, EarlyStoppingCallback
+from torch.utils.data import Sampler
+from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from engine.backends.chat import Chat, open_chat
 from prompts.messages import Message
@@ -27,21 +29,45 @@ from trainers.watch import Watch
 JUDGED = "eval_rewards/judge/mean"
 
 
-class _GuardedPrompts:
-    """Encodes prompts with our chat, which keeps control strings in a user's text from becoming control tokens."""
+class _OrderOfEpoch(Sampler[int]):
+    """TRL's order of prompts, drawn for each epoch from the seed and the epoch's number.
+
+    TRL draws one epoch's order after another from one generator, which a resumed training would start anew.
+    """
+
+    def __init__(self, sampler: RepeatSampler, epoch: Callable[[], int]) -> None:
+        self._sampler = sampler
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self._sampler.generator.manual_seed(self._sampler.seed + self._epoch())
+        yield from self._sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+
+class _OurPrompts:
+    """Encodes prompts with our chat, which keeps control strings in a user's text from becoming control tokens, and
+    takes them in an order that a resumed training finds again."""
 
     chat: Chat
+    state: Any
 
     def _tokenize_prompts(self, prompts: Sequence[Sequence[Message]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return [list(self.chat.encode(prompt)) for prompt in prompts], None, {}
 
+    def _get_train_sampler(self, dataset: Any = None) -> _OrderOfEpoch:
+        sampler = super()._get_train_sampler(dataset)  # type: ignore[misc]
+        return _OrderOfEpoch(sampler, lambda: int(self.state.epoch or 0))
 
-class PolicyGrpoTrainer(_GuardedPrompts, GRPOTrainer):  # type: ignore[misc]
-    """GRPO on guarded prompts."""
+
+class PolicyGrpoTrainer(_OurPrompts, GRPOTrainer):  # type: ignore[misc]
+    """GRPO on our prompts."""
 
 
-class PolicyRlooTrainer(_GuardedPrompts, RLOOTrainer):  # type: ignore[misc]
-    """RLOO on guarded prompts."""
+class PolicyRlooTrainer(_OurPrompts, RLOOTrainer):  # type: ignore[misc]
+    """RLOO on our prompts."""
 
 
 def policy_trainer(
@@ -64,10 +90,10 @@ def policy_trainer(
     ends = model.generation_config.eos_token_id
     rewarder.end_ids = frozenset({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
     functions: list[Any] = [rewarder]
+    checkpoint = last_checkpoint(folder)
+    resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     watch = None
     if settings.watch is not None and judge is not None:
-        checkpoint = last_checkpoint(folder)
-        resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         watch = Watch(settings.watch, judge, rewarder, folder, resumed_at, gather_object)
         functions.append(watch)
     trainer = trainer_class(
@@ -79,13 +105,13 @@ def policy_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora, "CAUSAL_LM") if settings.lora else None,
     )
+    trainer._step = resumed_at * arguments.gradient_accumulation_steps  # completions are made at the same steps
     trainer.chat = open_chat(settings.spec)
     trainer.reward_func_names = ["reward", "judge"][: len(functions)]  # as the metrics call them
     rewarder.gather = lambda values: gather(values.to(trainer.accelerator.device)).to(values.device)
     if watch is not None and settings.watch is not None:
         watch.is_training = lambda: bool(trainer.model.training)
         trainer.add_callback(watch)
-        trainer.add_callback(EarlyStoppingCallback(settings.watch.patience))
     return trainer, watch
 
 
@@ -118,7 +144,7 @@ def trainer_arguments(settings: ReinforcementSettings, folder: Path) -> dict[str
         own |= {
             "eval_strategy": "steps",
             "eval_steps": settings.watch.every,
-            "eval_on_start": True,
+            "eval_on_start": last_checkpoint(folder) is None,
             "save_steps": settings.watch.every,  # what is judged can be kept
             "load_best_model_at_end": True,
             "metric_for_best_model": JUDGED,

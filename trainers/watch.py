@@ -61,6 +61,12 @@ def surely_differs(before: Sequence[float], after: Sequence[float]) -> int:
     return 0 if abs(mean) <= SURE * error else (1 if mean > 0 else -1)
 
 
+def looks_since_best(judged: Sequence[float]) -> int:
+    """How many looks ago the judge's score was highest; a look without a score is no better than any."""
+    known = [-math.inf if math.isnan(score) else score for score in judged]
+    return len(known) - 1 - known.index(max(known))
+
+
 def alarms(
     told: WatchSettings, start: Observation, now: Observation, first: Sequence[Sample], last: Sequence[Sample]
 ) -> tuple[str, ...]:
@@ -137,8 +143,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Looks at the completions of the evaluation that ended. The same on every worker."""
         distinct_prompts = {sample.item_id: sample for sample in self.samples}  # the last batch may be filled up
         samples, self.samples = list(distinct_prompts.values()), []
-        if any(each.step == state.global_step for each in self.seen):
-            return  # evaluated before the training was stopped
         now = observed(state.global_step, samples, metrics.get("eval_kl"))
         if self.seen:
             first = read_samples(self.folder, self.seen[0].step)
@@ -149,7 +153,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             write_observations(self.folder, self.seen)
             for alarm in now.alarms:
                 print(f"step {now.step}: {alarm}", file=sys.stderr, flush=True)
-        if now.alarms and self.told.on_alarm == "stop":
+        looks = [each.judge for each in self.seen[1:]]  # the policy at the start is no checkpoint
+        is_spent = bool(looks) and looks_since_best(looks) >= self.told.patience
+        if is_spent or (now.alarms and self.told.on_alarm == "stop"):
             control.should_training_stop = True
 
     def figures(self, best: float | None) -> dict[str, float]:

@@ -7,18 +7,31 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
 from tests.charter.command_line import Called, charter
 from tests.engine.tiny_model import tiny_tokenizer
+from tests.trainers.models_for_tests import make_scorer
 from tests.trainers.rows_for_training import THEIR_WARNINGS, write_rows
 
 pytestmark = THEIR_WARNINGS
 
 
-def train(folder: Path, *words: str | object, **given: Any) -> Called:
-    """`charter train sft` with settings of a file."""
+def train(folder: Path, *words: str | object, kind: str = "sft", **given: Any) -> Called:
+    """`charter train` with settings of a file."""
     file = folder / "settings.json"
     file.write_text(json.dumps({"name": "tried", "output": str(folder / "run"), "max_length": 256} | given))
-    return charter("train", "sft", file, *words)
+    return charter("train", kind, file, *words)
+
+
+def assert_refused(called: Called, message: str, folder: Path) -> None:
+    """One clear message, exit status 2, and a run folder that is free for the next try."""
+    assert (called.status, message in called.errors) == (2, True), called.errors
+    assert "Traceback" not in called.errors
+    assert not list((folder / "run").glob("[!.]*"))
 
 
 def foreign(tiny_model: Path, folder: Path) -> Path:
@@ -51,10 +64,64 @@ def test_bad_input_is_named_and_nothing_is_written(tiny_model: Path, tmp_path: P
         (model | {"rejection_sampling": {"prompts": answers, "scorer": str(tiny_model)}}, "a preference model is a"),
     ]
     for given, message in faults:
-        called = train(tmp_path, **given)
-        assert (called.status, message in called.errors) == (2, True), called.errors
-        assert "Traceback" not in called.errors
-        assert not list((tmp_path / "run").glob("[!.]*")), "the folder is free for the next try"
+        assert_refused(train(tmp_path, **given), message, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pm", "dpo"])
+def test_pairs_that_teach_nothing_are_named(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    tables: list[tuple[list[dict[str, Any]], str]] = [
+        ([{"prompt": "p", "better": "a", "worse": "b"}], "there is no 'chosen' among the columns"),
+        ([], "there are no pairs in it"),
+        ([pair, pair | {"prompt": "q"}], "all 2 pairs prefer the same answer 'a'"),
+        ([pair | {"probability": 0.5}, pair | {"prompt": "q", "probability": 0.5}], "2 pairs is one half"),
+        ([pair | {"probability": float("nan")}], "'probability' is nan"),
+    ]
+    source = tmp_path / "pairs.jsonl"
+    model = str(tiny_model)
+    for rows, message in tables:
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert_refused(train(tmp_path, kind=kind, model=model, data=[{"path": str(source)}]), message, tmp_path)
+    other = str(foreign(tiny_model, tmp_path / "foreign"))
+    source.write_text("".join(json.dumps(pair | {"chosen": text}) + "\n" for text in "cd"))
+    assert_refused(train(tmp_path, kind=kind, model=other, data=[{"path": str(source)}]), "another model's", tmp_path)
+
+
+def test_a_reward_that_is_none_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    prompts, asked, empty = (tmp_path / f"{name}.jsonl" for name in ("prompts", "asked", "empty"))
+    prompts.write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(8)))
+    asked.write_text('{"question": "How?"}\n')
+    empty.write_text("")
+    scorer = make_scorer(tiny_model, tmp_path / "scorer")
+    several = shutil.copytree(scorer, tmp_path / "several")
+    config = json.loads((several / "config.json").read_text())
+    (several / "config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b", "2": "c"}}))
+    strange = shutil.copytree(scorer, tmp_path / "strange")
+    foreign(tiny_model, tmp_path / "foreign")
+    for file in (tmp_path / "foreign").glob("tokenizer*"):
+        shutil.copy(file, strange)
+
+    def rewarded(source: Path, model: Path, policy: Path = tiny_model) -> Called:
+        return train(
+            tmp_path,
+            kind="rl",
+            model=str(policy),
+            prompts={"all": {"sources": [{"path": str(source)}]}},
+            reward={"models": {"main": {"model": str(model)}}},
+            sampling={"max_tokens": 4},
+        )
+
+    assert_refused(rewarded(asked, scorer), "question", tmp_path)
+    assert_refused(rewarded(empty, scorer), "there are no prompts in it", tmp_path)
+    assert_refused(rewarded(prompts, several), "it has 3 labels, and a preference model gives one score", tmp_path)
+    assert_refused(rewarded(prompts, strange), "reward.models.main: the tokenizer has the id", tmp_path)
+    assert_refused(rewarded(prompts, scorer, policy=scorer), "which writes no text", tmp_path)
+    head = load_file(scorer / "model.safetensors")
+    save_file(head | {"score.weight": head["score.weight"] * torch.nan}, scorer / "model.safetensors", {"format": "pt"})
+    called = rewarded(prompts, scorer)
+    assert (called.status, "gives a score that is no number for 1 of 1" in called.errors) == (2, True), called.errors
+    assert "Traceback" not in called.errors
+    assert not list((tmp_path / "run").glob("model*")), "it is found when the model has scored once"
 
 
 def test_a_training_is_told_and_kept_on_record(tiny_model: Path, tmp_path: Path) -> None:
@@ -102,7 +169,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_model: Path, tmp_path:
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_a_damaged_checkpoint_is_named(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_damaged_or_another_models_is_named(tiny_model: Path, tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "model": str(tiny_model),
         "demonstrations": write_rows(tmp_path / "rows.jsonl", 16),
@@ -118,5 +185,11 @@ def test_a_damaged_checkpoint_is_named(tiny_model: Path, tmp_path: Path) -> None
     called = train(tmp_path, "--resume", **given)
     assert (called.status, "checkpoint-4" in called.errors) == (2, True)
     assert "go on from the one before it" in called.errors
+    other = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tiny_model, vocab_size=500))
+    save_file(other.state_dict(), weights, {"format": "pt"})
+    called = train(tmp_path, "--resume", **given)
+    assert (called.status, "checkpoint-4" in called.errors) == (2, True)
+    assert "it is another model's" in called.errors
+    assert not (run / "model").exists()
     shutil.rmtree(weights.parent)
     assert train(tmp_path, "--resume", **given).status == 0

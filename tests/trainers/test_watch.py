@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainers.watch import alarms, observed, surely_differs
+from trainers.watch import alarms, looks_since_best, observed, surely_differs
 from trainers.watch_settings import WatchSettings
 from trainers.watched import Sample
 
@@ -66,6 +66,12 @@ def test_unscored_completions_do_not_count() -> None:
     some = [Sample("a", "q", "x", 3, math.nan, 1.0), Sample("b", "q", "y", 5, 2.0, math.nan)]
     seen = observed(3, some, None)
     assert (seen.reward, seen.judge, seen.tokens, seen.prompts) == (2.0, 1.0, 4.0, 2)
+
+
+def test_looks_are_counted_from_the_best() -> None:
+    assert looks_since_best([0.5]) == 0
+    assert looks_since_best([0.5, 0.7, 0.7, math.nan]) == 2, "as good is no better, and nor is a look without a score"
+    assert looks_since_best([0.5, 0.7, 0.8]) == 0
 
 
 def test_the_range_of_lengths_holds_one() -> None:
