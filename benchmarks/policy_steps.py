@@ -1,9 +1,11 @@
 """A step of reinforcement learning, split into generation, scoring and update.
 
     python benchmarks/policy_steps.py [--algorithm grpo] [--steps 6] [--model FOLDER --scorer FOLDER]
+    python benchmarks/policy_steps.py --model FOLDER --scorer FOLDER --lora 16 --engine vllm --batch 512     on a GPU
 
-On a machine with a GPU and vLLM, vLLM generates in the trainer's process; else transformers does. The policy and the
-preference model are made with random weights unless they are named, so that completions run to their full length.
+On a machine with a GPU and vLLM, vLLM generates in the trainer's process; else, or with `--engine transformers`,
+transformers does. The policy and the preference model are made with random weights unless they are named, so that
+completions run to their full length.
 """
 
 from __future__ import annotations
@@ -62,6 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", help="the policy; without it, one is made with random weights")
     parser.add_argument("--scorer", help="the preference model")
+    parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="writes completions")
+    parser.add_argument("--gpu-memory", type=float, default=0.3, help="the share of a GPU's memory that vLLM takes")
+    parser.add_argument("--lora", type=int, help="the rank of adapters; without it, all weights are trained")
     parser.add_argument("--algorithm", choices=["grpo", "rloo"], default="grpo")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--completions", type=int, default=8, help="of a prompt")
@@ -92,6 +97,8 @@ def main() -> None:
                 "reward": {"models": {"one": {"model": scorer}}},
                 "completions": flags.completions,
                 "sampling": {"max_tokens": flags.max_tokens},
+                "generation": {"engine": flags.engine, "gpu_memory_utilization": flags.gpu_memory},
+                "lora": {"rank": flags.lora} if flags.lora else None,
                 "optimization": {
                     "batch_size": flags.batch,
                     "micro_batch_size": flags.micro_batch,

@@ -1,13 +1,14 @@
 """A Llama of a given shape with random weights, and a tokenizer trained on our own texts: something to run, offline.
 
 Its answers mean nothing, but it takes the time that a model of its shape takes. `small` is for two cores: small enough
-to wait for, large enough that computing a prompt costs more than handing it over. `8b` is the shape of an 8-billion
-Llama for a GPU; it is written without weights, and vLLM fills them in (`load_format: dummy`).
+to wait for, large enough that computing a prompt costs more than handing it over; `tiny` can be trained there from
+nothing. `8b` is the shape of an 8-billion Llama for a GPU; it is written without weights, and vLLM fills them in
+(`load_format: dummy`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -18,6 +19,13 @@ import prompts
 from constitution import built_in_names, load_constitution
 
 SHAPES = {
+    "tiny": {
+        "hidden_size": 128,
+        "intermediate_size": 352,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+    },
     "small": {
         "hidden_size": 256,
         "intermediate_size": 704,
@@ -45,8 +53,8 @@ TEMPLATE = (
 )
 
 
-def _texts() -> Iterator[str]:
-    """What the tokenizer learns from: every built-in principle, the templates and the few-shots."""
+def own_texts() -> Iterator[str]:
+    """Every built-in principle, the templates and the few-shots."""
     for name in built_in_names():
         for principle in load_constitution(name).principles:
             yield from filter(None, (principle.critique, principle.revision, principle.comparison))
@@ -56,8 +64,8 @@ def _texts() -> Iterator[str]:
         yield path.read_text()
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE with a chat template that writes one BOS."""
+def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of the texts, with a chat template that writes one BOS."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -68,7 +76,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -82,9 +90,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(folder: Path, shape: str) -> Path:
-    """Writes configuration, tokenizer and, for `small`, float32 weights from a fixed seed into `folder`."""
-    tokenizer = make_tokenizer()
+def make_model(folder: Path, shape: str, texts: Iterable[str] | None = None) -> Path:
+    """Writes configuration, tokenizer and, but for `8b`, float32 weights from a fixed seed into `folder`."""
+    tokenizer = make_tokenizer(own_texts() if texts is None else texts)
     config = LlamaConfig(
         **SHAPES[shape],
         architectures=["LlamaForCausalLM"],
@@ -94,9 +102,9 @@ def make_model(folder: Path, shape: str) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=False,
-        dtype="float32" if shape == "small" else "bfloat16",
+        dtype="bfloat16" if shape == "8b" else "float32",
     )
-    if shape == "small":
+    if shape != "8b":
         with torch.random.fork_rng():
             torch.manual_seed(0)
             LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder, safe_serialization=True)

@@ -16,10 +16,12 @@ import pytest
 
 from engine.storage import Folder
 from tests.charter.command_line import charter
+from tests.trainers.models_for_tests import make_scorer
 from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
-from trainers import fine_tuning
+from trainers import fine_tuning, reinforcement
 from trainers.fitting import NotFinite, micro_batches
 from trainers.launch import launch
+from trainers.reinforcement import ReinforcementSettings
 
 ROOT = Path(__file__).parents[2]
 pytestmark = THEIR_WARNINGS
@@ -56,6 +58,39 @@ def test_two_ray_workers_learn_what_one_process_learns(tiny_model: Path, tmp_pat
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert all(one[name].allclose(two[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_two_ray_workers_reward_and_watch_one_policy(tiny_model: Path, tmp_path: Path) -> None:
+    """Each worker draws completions of its own; what is seen and decided is of both."""
+    rows = [{"prompt": f"question {n}"} for n in range(20)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seed, name in enumerate(("reward", "judge")):
+        make_scorer(tiny_model, tmp_path / name, seed)
+    told = ReinforcementSettings.model_validate(
+        {
+            "name": "tried",
+            "model": str(tiny_model),
+            "prompts": {"all": {"sources": [{"path": str(tmp_path / "prompts.jsonl")}]}},
+            "reward": {"models": {"main": {"model": str(tmp_path / "reward")}}},
+            "completions": 4,
+            "sampling": {"max_tokens": 8},
+            "max_length": 128,
+            "watch": {"judge": {"model": str(tmp_path / "judge")}, "prompts": 6, "every": 2, "on_alarm": "tell"},
+            "optimization": {"learning_rate": 3e-3, "batch_size": 8, "micro_batch_size": 4, "max_steps": 4},
+            "launch": {"workers": 2, "cpus": 0.5},
+        }
+    )
+    run = tmp_path / "run"
+    reinforcement.prepare(told, Folder(str(run)), print)
+    outcome = launch("trainers.reinforcement", told, run)
+    assert outcome.steps == 4
+    assert list(losses(run)) == [1, 2, 3, 4]
+    looks = [json.loads(line) for line in (run / "watch.jsonl").read_text().splitlines()]
+    assert [(look["step"], look["prompts"]) for look in looks] == [(0, 6), (2, 6), (4, 6)]
+    best = max(look["judge"] for look in looks[1:])
+    assert outcome.figures["judge of the kept checkpoint"] == pytest.approx(best, abs=1e-4)
+    assert (run / "model" / "model.safetensors").exists()
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -87,6 +87,20 @@ def test_a_policy_is_rewarded_and_watched(
     assert outcome.figures["judge of the kept checkpoint"] == pytest.approx(best, abs=1e-4)
 
 
+def test_a_judge_that_rates_rewards_without_a_preference_model(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    rating = {"judge": {"model": str(tiny_model), "device": "cpu"}, "min_mass": 0}
+    how = {"learning_rate": 3e-3, "batch_size": 8, "micro_batch_size": 8, "max_steps": 2}
+    told = settings(tiny_model, prompts, scorers, reward={"ratings": {"kindness": rating}}, optimization=how)
+    outcome = trained(told, tmp_path)
+    rated = [entry["score/kindness"] for entry in lines(tmp_path / "metrics.jsonl") if "score/kindness" in entry]
+    assert len(rated) >= 2
+    assert all(-1 <= each <= 1 for each in rated)
+    assert len(set(rated)) > 1
+    assert outcome.figures["reward at the start"] is not None
+
+
 def test_the_reward_is_learnt_and_an_alarm_ends_what_it_leads_to(
     tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
