@@ -223,6 +223,11 @@ def prepare(settings: ReinforcementSettings, folder: Folder, say: Callable[[str]
     if not rows:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in (+left_out).items()) or "the sources are empty"
         raise BadInput(Fault(f"no prompt is left to train on: {reasons}", where="prompts"))
+    a_step = settings.optimization.batch_size // settings.completions
+    if len(rows) < a_step:
+        message = f"{len(rows)} prompts are left to train on, and a step takes {a_step}"
+        hint = "give more prompts, or lower optimization.batch_size, which counts completions"
+        raise BadInput(Fault(message, where="prompts", hint=hint))
     folder.write_table(TRAIN, as_table(rows, PromptRow))
     folder.write_table(WATCHED, as_table(watched, PromptRow))
     folder.write_json(SCORERS, scorer_revisions(settings))

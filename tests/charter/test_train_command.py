@@ -90,7 +90,7 @@ def test_pairs_that_teach_nothing_are_named(kind: str, tiny_model: Path, tmp_pat
 def test_a_reward_that_is_none_is_named(tiny_model: Path, tmp_path: Path) -> None:
     prompts, asked, empty = (tmp_path / f"{name}.jsonl" for name in ("prompts", "asked", "empty"))
     prompts.write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(8)))
-    asked.write_text('{"question": "How?"}\n')
+    asked.write_text('{"note": "How?"}\n')
     empty.write_text("")
     scorer = make_scorer(tiny_model, tmp_path / "scorer")
     several = shutil.copytree(scorer, tmp_path / "several")
@@ -111,11 +111,14 @@ def test_a_reward_that_is_none_is_named(tiny_model: Path, tmp_path: Path) -> Non
             sampling={"max_tokens": 4},
         )
 
-    assert_refused(rewarded(asked, scorer), "question", tmp_path)
+    assert_refused(rewarded(asked, scorer), "note", tmp_path)
     assert_refused(rewarded(empty, scorer), "there are no prompts in it", tmp_path)
     assert_refused(rewarded(prompts, several), "it has 3 labels, and a preference model gives one score", tmp_path)
     assert_refused(rewarded(prompts, strange), "reward.models.main: the tokenizer has the id", tmp_path)
     assert_refused(rewarded(prompts, scorer, policy=scorer), "which writes no text", tmp_path)
+    few = tmp_path / "few.jsonl"
+    few.write_text('{"prompt": "How?"}\n')
+    assert_refused(rewarded(few, scorer), "1 prompts are left to train on, and a step takes 8", tmp_path)
     head = load_file(scorer / "model.safetensors")
     save_file(head | {"score.weight": head["score.weight"] * torch.nan}, scorer / "model.safetensors", {"format": "pt"})
     called = rewarded(prompts, scorer)
