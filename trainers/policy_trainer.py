@@ -24,9 +24,7 @@ from trainers.hosted_scoring import Scoring
 from trainers.loading import load_tokenizer, load_weights, lora_config
 from trainers.reinforcement import ReinforcementSettings
 from trainers.rewarding import Rewarder
-from trainers.watch import Watch
-
-JUDGED = "eval_rewards/judge/mean"
+from trainers.watch import JUDGED, Watch
 
 
 class _OrderOfEpoch(Sampler[int]):

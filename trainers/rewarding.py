@@ -166,7 +166,8 @@ class Rater:
         self._told = told
         self._prompts = PromptSet.load(templates=Path(told.templates) if told.templates else None)
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="rater", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rater", daemon=True)
+        self._thread.start()
         self._model: Model = self._wait(open_model(told.judge))
 
     def _wait(self, work: Coroutine[Any, Any, Value]) -> Value:
@@ -192,6 +193,8 @@ class Rater:
         """Frees the judge."""
         self._wait(self._model.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 @dataclass

@@ -25,6 +25,8 @@ from trainers.rewarding import Rewarder, check_scores
 from trainers.watch_settings import WatchSettings
 from trainers.watched import Observation, Sample, read_observations, read_samples, write_observations, write_samples
 
+JUDGED = "eval_rewards/judge/mean"
+"""What transformers calls the measure by which the best checkpoint is kept."""
 SURE = 2.0
 """Standard errors that a difference must exceed."""
 
@@ -144,6 +146,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         distinct_prompts = {sample.item_id: sample for sample in self.samples}  # the last batch may be filled up
         samples, self.samples = list(distinct_prompts.values()), []
         now = observed(state.global_step, samples, metrics.get("eval_kl"))
+        metrics[JUDGED] = now.judge  # in TRL's own mean, what fills up the last batch counts again
         if self.seen:
             first = read_samples(self.folder, self.seen[0].step)
             now = replace(now, alarms=alarms(self.told, self.seen[0], now, first, samples))
