@@ -1,6 +1,6 @@
 """What flags find: faults planted in hh-rlhf's file and in pairs of the sandbox, and the oddities of the file itself.
 
-    python benchmarks/flag_recall.py harmless-base.jsonl.gz xstest [--seeds 5] [--sandbox-run runs/quickstart]
+    python benchmarks/flag_recall.py harmless-base.jsonl.gz xstest [--seeds 5] [--sandbox-run runs/sandbox]
 
     duplicates    copies of 100 pairs, unchanged, reworded a little, or with the label turned round, put behind the
                   pairs they copy. Recall: copies flagged; false alarms: other pairs flagged
@@ -353,7 +353,7 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("xstest", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--sandbox-run", help="a run folder of recipes/quickstart.yaml")
+    parser.add_argument("--sandbox-run", help="a run folder with pairs for prompts of sandbox/prompts")
     given = parser.parse_args()
     pairs = list(read_pairs(given.file))
     print(f"{len(pairs):,} pairs of {given.file}\n\nas it is")
