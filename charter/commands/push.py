@@ -16,7 +16,8 @@ FILES_SHOWN = 20
 @click.option("--public", is_flag=True, help="Let everybody see it; it is private otherwise.")
 @click.option("--message", default="Made by Charter", show_default=True, help="Of the commit.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def push(folder: str, repository: str, public: bool, message: str, yes: bool) -> int:
+@click.option("--dry-run", is_flag=True, help="Show what would go, and send nothing. Needs no token.")
+def push(folder: str, repository: str, public: bool, message: str, yes: bool, dry_run: bool) -> int:
     """Send FOLDER, an export or a trained model/, to the Hugging Face hub as OWNER/NAME.
 
     Shows every file that would go, and asks. The token comes from HF_TOKEN, and is neither printed nor stored.
@@ -27,9 +28,8 @@ def push(folder: str, repository: str, public: bool, message: str, yes: bool) ->
     from constitution.faults import BadInput, Fault
 
     parcel = parcel_of(Path(folder))
-    api = hub()
     seen = "everybody can see it" if public else "private"
-    click.echo(f"{parcel.type} {printable(repository)} on {api.endpoint}, {seen}:")
+    click.echo(f"{parcel.type} {printable(repository)} on the hub, {seen}:")
     for name, size in parcel.files[:FILES_SHOWN]:
         click.echo(f"  {size:>14,} bytes  {printable(name)}")
     if len(parcel.files) > FILES_SHOWN:
@@ -39,6 +39,10 @@ def push(folder: str, repository: str, public: bool, message: str, yes: bool) ->
         click.echo(f"  stays here: {printable(name)}")
     if "README.md" not in dict(parcel.files):
         click.echo("  it has no card (README.md): `charter card` writes one")
+    if dry_run:
+        return 0
+    api = hub()
+    click.echo(f"to {api.endpoint}")
     if not yes:
         if not sys.stdin.isatty():
             raise BadInput(Fault("nobody is there to be asked", where="push", hint="say --yes"))

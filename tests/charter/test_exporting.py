@@ -279,3 +279,5 @@ def test_what_is_no_export_is_not_sent(
     with pytest.raises(BadInput, match="HF_TOKEN is not set"):
         hub()
     assert charter("push", exported, "me/pairs", "--yes").status == 2
+    dry = charter("push", exported, "me/pairs", "--dry-run")
+    assert (dry.status, "_EXPORT.json" in dry.output) == (0, True), "looking needs no token"
