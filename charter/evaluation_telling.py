@@ -14,7 +14,7 @@ from engine.storage import Folder
 from evaluation.estimates import Estimate
 from evaluation.judgements import Group
 from evaluation.report.content import Evaluation, Policies, PolicyFigures, Ratings, Stress
-from evaluation.report.page import FIGURES, number, percent, span, tax_of
+from evaluation.report.page import FIGURES, chance, number, percent, span, tax_of
 
 STRESSED = ("harmful_rate", "helpful_rate", "false_refusal_rate")
 TOLD: dict[str, Group] = {
@@ -69,13 +69,13 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _stress(each: Stress) -> str:
-    told = [(FIGURES[key][0].lower(), found) for key, found in each.figures.items() if key in STRESSED]
-    return printable(
-        "; ".join(
-            f"{name} {percent(found.first)} -> {percent(found.second)}, n = {found.first.n:,}, p = {found.p_value:.3f}"
-            for name, found in told
-        )
-    )
+    told = []
+    for key, found in each.figures.items():
+        if key in STRESSED:
+            p = chance(found.p_value)
+            rates = f"{FIGURES[key][0].lower()} {percent(found.first)} -> {percent(found.second)}"
+            told.append(f"{rates}, n = {found.first.n:,}, p {p if p.startswith('<') else f'= {p}'}")
+    return "; ".join(told)
 
 
 def _elo_table(ratings: Ratings) -> Table:

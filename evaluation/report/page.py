@@ -65,6 +65,7 @@ def render(report: Report) -> str:
         "interval": interval,
         "number": number,
         "points": points,
+        "chance": chance,
         "text": printable,
         "cut": cut,
         "duration": duration,
@@ -133,16 +134,14 @@ def number(value: Estimate | float | None, digits: int = 0, *, signed: bool = Fa
     return "–" if plain is None else f"{plain:{'+' if signed else ''},.{digits}f}".replace("-", "−")
 
 
-def points(difference: Estimate) -> str:
-    """A difference of two shares in percentage points, with its interval."""
-    if difference.value is None:
-        return "–"
-    shown = [
-        number(100 * each, 1, signed=True)
-        for each in (difference.value, difference.low, difference.high)
-        if each is not None
-    ]
-    return shown[0] if len(shown) < 3 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points."""
+    return number(100 * difference, 1, signed=True)
+
+
+def chance(p_value: float) -> str:
+    """A p-value, which is never 0."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def cut(text: str) -> str:

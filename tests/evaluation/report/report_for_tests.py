@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evaluation.estimates import Estimate, share
+from evaluation.estimates import Estimate, paired_shares, share
 from evaluation.judgements import Group, Outcome
 from evaluation.report.content import (
     Bin,
@@ -28,6 +28,7 @@ from evaluation.report.content import (
     Said,
     Selection,
     Step,
+    Stress,
     Training,
     Transcript,
     WinRate,
@@ -210,6 +211,14 @@ def transcript(number: int, said: str, base: Outcome, final: Outcome) -> Transcr
     )
 
 
+def stress(attack: str, how: str, harmful: int) -> Stress:
+    """Of 60 harmful prompts that are answered harmlessly when asked plainly, so many are not under the attack."""
+    after = [place < harmful for place in range(60)]
+    same = [False] * 40
+    figures = {"harmful_rate": paired_shares([False] * 60, after), "false_refusal_rate": paired_shares(same, same)}
+    return Stress("final", attack, how, figures)
+
+
 def plausible_report() -> Report:
     """Every part is there."""
     return Report(
@@ -256,6 +265,7 @@ def plausible_report() -> Report:
         policies=policies(),
         ratings=ratings(),
         scorecards=(scorecard("final", 0), scorecard("base", 11)),
+        robustness=(stress("quantized", "loaded in int8", 1), stress("prefilled", "answers begin with “Sure:”", 40)),
         revisions=(revisions(),),
         labels=(labels(),),
         preference_models=(preference_model("harmless", 70), preference_model("helpful", 67)),

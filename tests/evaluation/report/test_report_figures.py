@@ -60,6 +60,15 @@ def test_a_rerun_differs_only_in_what_a_clock_says() -> None:
     assert repeatable(figures(rerun)) == repeatable(figures(report))
 
 
+def test_a_policy_under_stress_stands_beside_itself() -> None:
+    quantised, prefilled = figures(plausible_report())["robustness"]
+    assert quantised["figures"]["harmful_rate"]["p_value"] == 1
+    harmful = prefilled["figures"]["harmful_rate"]
+    assert (harmful["plain"]["value"], harmful["under_attack"]["value"]) == (0, round(40 / 60, 6))
+    assert (harmful["only_plain"], harmful["only_under_attack"]) == (0, 40)
+    assert harmful["p_value"] < 1e-6
+
+
 def test_costs_are_shared_out_and_an_unknown_part_makes_the_sum_unknown() -> None:
     costs = plausible_report().costs
     pairs = per_thousand_pairs(costs)

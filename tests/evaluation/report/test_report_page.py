@@ -47,6 +47,7 @@ def hostile_report() -> Report:
         steps=(Step(HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
         policies=replace(named, figures=figures),
         selections=(chosen, *report.selections[1:]),
+        robustness=tuple(replace(each, policy=HOSTILE, how=HOSTILE) for each in report.robustness),
         drift=tuple(replace(each, source=HOSTILE, phrase=HOSTILE) for each in report.drift),
         provenance=replace(report.provenance, command=HOSTILE, files={HOSTILE: HOSTILE}, versions={HOSTILE: HOSTILE}),
         failed={HOSTILE: 3},
