@@ -9,12 +9,14 @@ runs in, which `ray job submit --working-dir` makes the same everywhere.
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from constitution import BadInput, Constitution, Fault, check_count, check_revision, load_constitution
 from constitution.faults import did_you_mean, holds_secret
@@ -34,6 +36,7 @@ from engine.settings import (
 from engine.storage import Folder
 from prompts.rendering import PromptSet
 
+ANSWER_SECONDS = 5.0
 FREE_BYTES = 64 * 2**20
 """A run that starts with less room than this on its disk would fail in the middle."""
 
@@ -51,12 +54,23 @@ class Roles(Settings):
     """Compares answers and checks propositions; the responder where it is not given."""
 
 
+ADDRESS = re.compile(r"auto|local|(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
+
+
 class RaySettings(Settings):
     """Where the rows run."""
 
     address: str | None = None
     """A running cluster: `auto`, `ray://host:10001`, or host:port. Without it, Ray starts on this machine and ends
     with the run; inside `ray job submit` the job's own cluster is used."""
+
+    @field_validator("address")
+    @classmethod
+    def _can_be_joined(cls, address: str | None) -> str | None:
+        if address is None or ADDRESS.fullmatch(address):
+            return address
+        raise ValueError(f"'{address}' is no address of a Ray cluster: write auto, HOST:PORT or ray://HOST:10001")
+
     object_store_gib: float = Field(default=0.5, gt=0)
     """Shared memory that a Ray started here may take, in GiB. Rows are small; models are not in it."""
 
@@ -200,6 +214,9 @@ def check_output(folder: Folder) -> None:
             Fault("the address holds a password or a key, which would be written down", where="output", hint=hint)
         )
     where, hint = f"output {folder.location}", "name another folder with --output"
+    if "://" in folder.location and "?" in folder.location:
+        hint = "set the environment's variables in its place, such as AWS_ENDPOINT_URL and AWS_REGION"
+        raise BadInput(Fault("what stands after the ? would be lost", where=where, hint=hint))
     try:
         local = folder.is_local
         if not local:
@@ -223,6 +240,19 @@ def check_output(folder: Folder) -> None:
     if free < FREE_BYTES:
         message = f"{free / 2**20:.0f} MiB are free at {existing}; a run needs {FREE_BYTES / 2**20:.0f} MiB to start"
         raise BadInput(Fault(message, where=where, hint="free some space, or " + hint))
+
+
+def check_cluster(address: str | None) -> None:
+    """Raises BadInput where nothing listens at the address of a Ray cluster. The cluster itself is not joined."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = "start the cluster, or correct the address: HOST:6379, or ray://HOST:10001"
+        raise BadInput(Fault(f"nothing answers at {address}: {reason}", where="ray.address", hint=hint)) from None
 
 
 def frozen(recipe: Settings) -> str:

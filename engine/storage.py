@@ -36,6 +36,7 @@ from constitution.faults import CharterError
 from engine.records import FailedRow, arrow_schema, as_table
 
 ROWS_PER_SEALED_PART = 5_000
+GOOGLE_SECONDS = 30
 
 
 class StorageError(CharterError):
@@ -53,7 +54,9 @@ class Folder:
         if "://" not in self.location:
             return pa.fs.LocalFileSystem(), str(Path(self.location).absolute())
         try:
-            filesystem, root = pa.fs.FileSystem.from_uri(self.location)
+            # Without an answer Google's client would try for a quarter of an hour, and nobody would hear of it.
+            patience = f"?retry_limit_seconds={GOOGLE_SECONDS}" if self.location.startswith(("gs://", "gcs://")) else ""
+            filesystem, root = pa.fs.FileSystem.from_uri(self.location + patience)
             return filesystem, str(root)
         except pa.ArrowInvalid:
             import fsspec

@@ -12,7 +12,7 @@ from charter.commands.options import SETTINGS, overrides
 @SETTINGS
 def validate(recipe: str, settings: tuple[str, ...]) -> int:
     """Check RECIPE and everything it names: files, constitution, templates, models, prompts. Loads no weights."""
-    from charter.recipe import check_recipe, load_recipe
+    from charter.recipe import check_cluster, check_recipe, load_recipe
     from charter.reuse import reuse_of
     from charter.run import check_options
     from engine.inputs import check_prompts
@@ -21,6 +21,7 @@ def validate(recipe: str, settings: tuple[str, ...]) -> int:
     constitution, prompts = check_recipe(loaded)
     summary = check_prompts(loaded.prompts)
     check_options(loaded, prompts)
+    check_cluster(loaded.ray.address)
     reuse_of(loaded, constitution)
     click.echo(f"recipe        {loaded.name}: {', '.join(s for s in ('revise', 'compare') if getattr(loaded, s))}")
     click.echo(f"constitution  {constitution.name} {constitution.version}, hash {constitution.hash}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +131,19 @@ def test_a_password_in_an_address_is_refused_and_not_shown(run: Callable[..., Ca
     for called in (run(output=address), run(prompts=[{"path": address}])):
         refused(called, "password")
         assert "sesame" not in called.errors + called.output
+
+
+@pytest.mark.parametrize("address", ["http://head:8265", "head", "head:port", "ray://head"])
+def test_an_address_that_no_cluster_has(run: Callable[..., Called], address: str) -> None:
+    refused(run(ray={"address": address}), "recipe.yaml:", address, "HOST:PORT or ray://HOST:10001")
+
+
+def test_validate_asks_whether_the_cluster_is_there(run: Callable[..., Called], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        run("--set", "compare.sampels=3", ray={"address": f"127.0.0.1:{port}"})  # writes the recipe and is refused
+        assert charter("validate", tmp_path / "recipe.yaml").status == 0
+    refused(charter("validate", tmp_path / "recipe.yaml"), "ray.address", f"nothing answers at 127.0.0.1:{port}")
 
 
 def test_what_a_file_says_cannot_steer_the_terminal(run: Callable[..., Called], prompts: Path) -> None:

@@ -26,7 +26,7 @@ KEY = "sk-only-in-the-environment-7f3a"
 
 @dataclass
 class BadServer:
-    """An OpenAI-compatible judge that fails in every way before it answers, each question on its own count."""
+    """An OpenAI-compatible judge that fails every second question once, in all the ways in turn."""
 
     asked: dict[bytes, int] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
@@ -34,11 +34,12 @@ class BadServer:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def turn(self, body: bytes) -> str:
-        """What to do with a request: a number of each question goes wrong, in turn through all the ways."""
+        """What to do with a request."""
         ways = ("429", "500", "slow", "half", "not json", "no choices")
         with self.lock:
-            time_asked = self.asked[body] = self.asked.get(body, 0) + 1
-            way = ways[len(self.asked) % len(ways)] if time_asked == 1 and len(self.asked) % 2 else "answer"
+            times = self.asked[body] = self.asked.get(body, 0) + 1
+            questions = len(self.asked)
+            way = ways[questions // 2 % len(ways)] if times == 1 and questions % 2 else "answer"
             self.sent.append(way)
             return way
 
