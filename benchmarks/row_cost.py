@@ -36,19 +36,16 @@ STAGES: dict[str, ReviseSettings | CompareSettings] = {
 }
 
 
-def prompts(count: int) -> list[Prompt]:
-    """Two-turn conversations of some eighty words, all different."""
-    return [
-        Prompt.of(
-            [
-                {"role": "user", "content": f"Question {number}. " + "How would you explain this to a neighbour? " * 5},
-                {"role": "assistant", "content": "It depends on what they know already. " * 3},
-                {"role": "user", "content": f"They know nothing about topic {number % 97}."},
-            ],
-            index=number,
-        )
-        for number in range(count)
-    ]
+def prompt(number: int) -> Prompt:
+    """A two-turn conversation of some eighty words, another for each number."""
+    return Prompt.of(
+        [
+            {"role": "user", "content": f"Question {number}. " + "How would you explain this to a neighbour? " * 5},
+            {"role": "assistant", "content": "It depends on what they know already. " * 3},
+            {"role": "user", "content": f"They know nothing about topic {number % 97}."},
+        ],
+        index=number,
+    )
 
 
 def plan_of(folder: Folder, stage: str) -> StagePlan:
@@ -100,7 +97,7 @@ def main() -> None:
     with cluster("local", 0.5, [SCRIPTED]):
         for stage in STAGES:
             for count in counts:
-                rows = prompts(count)
+                rows = [prompt(number) for number in range(count)]
                 with tempfile.TemporaryDirectory() as place:
                     alone = in_process(Folder(str(Path(place) / "alone")), stage, rows)
                     ray_seconds = through_ray(Folder(str(Path(place) / "ray")), stage, rows)

@@ -197,4 +197,4 @@ def _set_up_ray_data() -> None:
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # its wrapper loses what was raised
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints the trace of what it then raises

@@ -1,15 +1,13 @@
-"""Whole runs under faults that users meet: a judge behind a bad server, a full disk, two runs, an impatient Ctrl-C."""
+"""Whole runs under faults that users meet: a judge behind a bad server, one that hangs, two runs, two interrupts."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,7 +144,7 @@ def test_a_judge_behind_a_bad_server_judges_everything_and_its_key_is_nowhere(
 
 def test_a_judge_that_never_answers_stops_the_run_which_goes_on_later(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, "stuck", rules=({"match": "Question 7: how", "hang": True},))
-    stall = ("--set", "rows.stall_seconds=3")
+    stall = ("--set", "rows.stall_seconds=10")
     status, said = finish(start("run", recipe, *stall))
     assert status == 1, said
     assert "hangs: it has left" in said
@@ -183,36 +181,3 @@ def test_a_second_run_on_a_folder_is_refused_and_a_second_interrupt_stops_at_onc
     status, said = finish(start("run", recipe, "--resume"))
     assert status == 0, said
     assert [row["index"] for row in stage_rows(run, "02_revise")] == list(range(COUNT))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 72 MiB: a run starts with 64."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=72m", "tmpfs", str(place)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs to be root, and to be allowed to mount")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(tmp_path: Path, small_disk: Path) -> None:
-    recipe = write_recipe(tmp_path, "full", latency=0.2)
-    run = small_disk / "full"
-    process = start("run", recipe, "--output", run)
-    wait_for_rows(run, "02_revise", process)
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(1 << 12))
-    status, said = finish(process)
-    assert status == 1, said
-    assert "No space left on device" in said
-    assert "--resume" in said
-    assert "Traceback" not in said
-    ballast.unlink()
-    status, said = finish(start("run", recipe, "--output", run, "--resume"))
-    assert status == 0, said
-    assert [row["index"] for row in stage_rows(run, "02_revise")] == list(range(COUNT))
-    assert not list(run.rglob("*.tmp"))
