@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
 import pytest
 import yaml
-from ray.cluster_utils import Cluster
 
 from tests.charter.test_run import ROOT, finish, stage_rows, start, wait_for_rows, write_recipe
 
@@ -30,17 +33,74 @@ SILENT_SECONDS = 60
 """Longer than Ray waits for a node that says nothing."""
 
 
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+@dataclass
+class Nodes:
+    """A head without room for models, and nodes for them: processes of `ray start`, which want a token."""
+
+    folder: Path
+    port: int
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    environment: dict[str, str] = field(
+        default_factory=lambda: os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """`ray start`; returns when the node has its raylet."""
+        command = [RAY, "start", "--block", "--disable-usage-stats", f"--object-store-memory={2**27}", *options]
+        with (self.folder / f"node-{len(self.started)}.log").open("wb") as log:
+            node = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        self.started.append(node)
+        deadline = time.monotonic() + 200
+        while "raylet" not in [each.name() for each in family_of(node)]:
+            assert node.poll() is None, (self.folder / f"node-{len(self.started) - 1}.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        return node
+
+    def head(self, *options: str) -> subprocess.Popen[bytes]:
+        return self.start("--head", f"--port={self.port}", f"--temp-dir={self.folder / 'r'}", *options)
+
+    def add(self) -> subprocess.Popen[bytes]:
+        return self.start(f"--address={self.address}", "--num-cpus=2")
+
+    def end(self) -> None:
+        for node in reversed(self.started):
+            kill(node)
+
+
+def family_of(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(node.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(node: subprocess.Popen[bytes]) -> None:
+    """As a machine that loses its power."""
+    for each in [*family_of(node), node]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    node.wait(30)
+
+
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head without room for models, and two nodes for them. It wants a token, as Ray 2.60 does by default."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27})
-    for _ in range(2):
-        started.add_node(num_cpus=2, object_store_memory=2**27)
-    started.wait_for_nodes()
-    yield started
-    started.shutdown()
+def nodes() -> Iterator[Nodes]:
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as place:  # sockets want a short path
+        started = Nodes(Path(place), free_port())
+        yield started
+        started.end()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def recipe_for(folder: Path, name: str, **changes: Any) -> Path:
@@ -54,14 +114,14 @@ def recipe_for(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def workers_of(raylet: psutil.Process) -> list[psutil.Process]:
+def workers_of(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The workers of a node that run a stage."""
-    return [each for each in raylet.children(recursive=True) if "StageWorker" in "".join(each.cmdline())]
-
-
-def raylet_of(node: Any) -> psutil.Process:
-    (info,) = node.all_processes["raylet"]
-    return psutil.Process(info.process.pid)
+    found = []
+    for each in family_of(node):
+        with suppress(psutil.Error):
+            if "StageWorker" in "".join(each.cmdline()):
+                found.append(each)
+    return found
 
 
 def until(ready: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 200) -> Any:
@@ -82,37 +142,36 @@ def every_prompt_once(run: Path) -> None:
         assert [row["index"] for row in stage_rows(run, stage)] == list(range(PROMPTS)), stage
 
 
-def test_every_prompt_comes_out_once_whatever_the_cluster_loses(tmp_path: Path, cluster: Cluster) -> None:
-    address = ("--set", f"ray.address={cluster.address}")
-    calm = tmp_path / "calm"
-    status, said = finish(start("run", recipe_for(tmp_path, "calm"), *address))
-    assert status == 0, said
-    every_prompt_once(calm)
-
+def test_every_prompt_comes_out_once_whatever_the_cluster_loses(
+    tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, nodes.environment[name])
+    nodes.head("--num-cpus=1", "--include-dashboard=false")
+    first, second = nodes.add(), nodes.add()
+    address = ("--set", f"ray.address={nodes.address}")
     run, recipe = tmp_path / "shaken", recipe_for(tmp_path, "shaken")
-    nodes = sorted(cluster.worker_nodes, key=lambda node: raylet_of(node).pid)
     process = start("run", recipe, *address)
     wait_for_rows(run, "02_revise", process)
-    until(lambda: all(workers_of(raylet_of(node)) for node in nodes), process)
+    until(lambda: workers_of(first) and workers_of(second), process)
 
-    workers_of(raylet_of(nodes[0]))[0].kill()
+    workers_of(first)[0].kill()
     before = parts(run, "02_revise")
     until(lambda: parts(run, "02_revise") > before, process)
 
-    cluster.remove_node(nodes[1], allow_graceful=False)
-    cluster.add_node(num_cpus=2, object_store_memory=2**27)
+    kill(second)
+    third = nodes.add()
     wait_for_rows(run, "03_compare", process)
 
     # A node that says nothing for a while is given up; what it goes on to write afterwards is written twice.
-    silent = next(node for node in cluster.worker_nodes if workers_of(raylet_of(node)))
-    family = [raylet_of(silent), *raylet_of(silent).children(recursive=True)]
-    for each in family:
+    silent = family_of(until(lambda: next((node for node in (first, third) if workers_of(node)), None), process))
+    for each in silent:
         each.suspend()
     time.sleep(SILENT_SECONDS)
-    for each in family:
-        if each.is_running():
+    for each in silent:
+        with suppress(psutil.NoSuchProcess):
             each.resume()
-    cluster.add_node(num_cpus=2, object_store_memory=2**27)
+    nodes.add()
     if process.poll() is None:
         os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -120,33 +179,29 @@ def test_every_prompt_comes_out_once_whatever_the_cluster_loses(tmp_path: Path, 
     status, said = finish(start("run", recipe, *address, "--resume"))
     assert status == 0, said
     every_prompt_once(run)
+
+    calm = recipe_for(tmp_path, "calm")
+    status, said = finish(start("run", calm))
+    assert status == 0, said
     for stage in ("02_revise", "03_compare"):
-        assert stage_rows(run, stage) == stage_rows(calm, stage)
+        assert stage_rows(run, stage) == stage_rows(tmp_path / "calm", stage)
 
 
-def test_a_run_is_submitted_as_a_job_with_nothing_of_ours_installed(tmp_path: Path) -> None:
-    """`ray job submit --working-dir` brings the packages; the cluster is one that `ray start` made."""
-    ray = [str(Path(sys.executable).with_name("ray"))]
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    head = [*ray, "start", "--head", "--block", "--port=46379", "--dashboard-port=48265", "--num-cpus=2"]
-    options = ["--include-dashboard=true", "--disable-usage-stats", f"--temp-dir={tmp_path / 'ray'}"]
-    place = tmp_path / "elsewhere"  # where `charter` cannot be imported from
-    place.mkdir()
-    with (tmp_path / "head.log").open("wb") as log:
-        started = subprocess.Popen([*head, *options], cwd=place, env=environment, stdout=log, stderr=log)
-        try:
-            recipe = recipe_for(tmp_path, "submitted", limit=8)
-            command = [*ray, "job", "submit", "--address", "http://127.0.0.1:48265", "--working-dir", str(ROOT), "--"]
-            command += [sys.executable, "-m", "charter", "run", str(recipe)]
-            deadline = time.monotonic() + 300
-            while True:
-                done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-                if "Failed to connect" not in done.stdout + done.stderr or time.monotonic() > deadline:
-                    break
-                time.sleep(3)
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert "data/preferences" in done.stdout
-            assert len(stage_rows(tmp_path / "submitted", "02_revise")) == 8
-        finally:
-            started.terminate()
-            started.wait(60)
+def test_a_run_is_submitted_as_a_job_with_nothing_of_ours_installed(tmp_path: Path, nodes: Nodes) -> None:
+    """`ray job submit --working-dir` brings the packages to a cluster that `ray start` made."""
+    dashboard = free_port()
+    nodes.head("--num-cpus=2", "--include-dashboard=true", f"--dashboard-port={dashboard}")
+    recipe = recipe_for(tmp_path, "submitted", limit=8)
+    command = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{dashboard}", "--working-dir", str(ROOT), "--"]
+    command += [sys.executable, "-m", "charter", "run", str(recipe)]
+    deadline = time.monotonic() + 300
+    while True:  # the dashboard listens some time after the node does
+        done = subprocess.run(
+            command, cwd=nodes.folder, env=nodes.environment, capture_output=True, text=True, check=False
+        )
+        if "Failed to connect" not in done.stdout + done.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(3)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "data/preferences" in done.stdout
+    assert len(stage_rows(tmp_path / "submitted", "02_revise")) == 8
