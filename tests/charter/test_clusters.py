@@ -76,10 +76,10 @@ class Nodes:
 
 
 def family_of(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    try:
-        return psutil.Process(node.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    found: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        found += psutil.Process(node.pid).children(recursive=True)
+    return found
 
 
 def kill(node: subprocess.Popen[bytes]) -> None:
