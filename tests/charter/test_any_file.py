@@ -106,7 +106,7 @@ def recipe(name: str) -> Any:
     return yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-RECIPE = recipe("quickstart")
+RECIPE = recipe("separate_judge")
 RUN = {key: value for key, value in RECIPE.items() if key not in ("name", "seed", "output")}
 STEPS = {"first": {"run": RUN}, "second": {"sft": {"model": "x", "revisions": {"run": "step:first"}}}}
 SCRIPTED = {"backend": "scripted", "model": "hash"}
