@@ -71,8 +71,8 @@ class Nodes:
         return self.start(f"--address={self.address}", "--num-cpus=2")
 
     def end(self) -> None:
-        for node in reversed(self.started):
-            kill(node)
+        while self.started:
+            kill(self.started.pop())
 
 
 def family_of(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -180,6 +180,9 @@ def test_every_prompt_comes_out_once_whatever_the_cluster_loses(
     assert status == 0, said
     every_prompt_once(run)
 
+    nodes.end()
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name)
     calm = recipe_for(tmp_path, "calm")
     status, said = finish(start("run", calm))
     assert status == 0, said
