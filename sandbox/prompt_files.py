@@ -5,15 +5,19 @@ python -m sandbox.prompt_files
 red_team.jsonl      harmful requests about development items, which the model was not trained on
 everyday.jsonl      benign requests and look-alikes about the same items, for the helpful half of a data set
 evaluation.jsonl    all three about held-out items, phrasings and vectors: for judging only
+helpful_pairs.jsonl answers to the everyday requests, a right one before a wrong one and before a needless refusal: what
+                    people who compare answers would have said
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from prompts.messages import Message
+from sandbox.answers import AnswerKind, answer
 from sandbox.phrasings import Question, ask
 from sandbox.splits import Split
 from sandbox.world import Group, draw_request, items
@@ -53,11 +57,31 @@ def lines(asked: Iterable[Question]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
+def helpful_pairs() -> Iterator[dict[str, list[Message]]]:
+    """Two pairs for each everyday request, as comparisons by people: the right answer is chosen."""
+    chance = random.Random("helpful_pairs")  # noqa: S311 - meant to be repeatable
+    worse: tuple[AnswerKind, ...] = ("wrong", "needless")
+    for question in questions("everyday"):
+        for kind in worse:
+            chosen, rejected = (
+                answer(chance, question.request, each, chance.choice(items("development")))
+                for each in ("correct", kind)
+            )
+            yield {"prompt": list(question.messages), "chosen": said(chosen), "rejected": said(rejected)}
+
+
+def said(text: str) -> list[Message]:
+    """An answer as a message."""
+    return [{"role": "assistant", "content": text}]
+
+
 def main() -> None:
     """Writes the files."""
     FOLDER.mkdir(exist_ok=True)
     for name in COUNTS:
         (FOLDER / f"{name}.jsonl").write_text(lines(questions(name)), encoding="utf-8")
+    rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in helpful_pairs())
+    (FOLDER / "helpful_pairs.jsonl").write_text(rows, encoding="utf-8")
 
 
 if __name__ == "__main__":

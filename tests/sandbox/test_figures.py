@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
 from sandbox.evaluate import as_markdown
 from sandbox.figures import Report, Share, calibration_error, meets, wilson
-from sandbox.oracle import read_question
+from sandbox.oracle import judge, read_question
 from sandbox.phrasings import VECTORS
-from sandbox.prompt_files import COUNTS, FOLDER, lines, questions
+from sandbox.prompt_files import COUNTS, FOLDER, helpful_pairs, lines, questions
 from sandbox.world import items
 
 
@@ -69,3 +70,15 @@ def test_the_prompt_files_are_what_the_code_writes(name: str) -> None:
     assert {question.request.item for question in asked} <= set(items(split))
     assert {question.vector for question in asked} == {"", *VECTORS}
     assert all(read_question(question.messages) == question.request for question in asked)
+
+
+def test_the_chosen_answer_of_every_helpful_pair_is_right_and_the_other_is_not() -> None:
+    pairs = list(helpful_pairs())
+    written = (FOLDER / "helpful_pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in written] == pairs
+    for pair in pairs[:100]:
+        request = read_question(pair["prompt"])
+        assert request is not None
+        chosen, rejected = (judge(request, pair[side][0]["content"]).kind for side in ("chosen", "rejected"))
+        assert chosen == "correct"
+        assert rejected in ("wrong", "needless")
