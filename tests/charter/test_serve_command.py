@@ -19,6 +19,13 @@ from tests.engine.backends_for_tests import NEEDS_VLLM, START_LIMIT
 
 ROOT = Path(__file__).parents[2]
 KEY = "s3cret-key-of-the-test"
+CHARTER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from charter.__main__ import main
+main()
+"""
+"""The command line, ended by Ctrl-C even where the tests run in the background of a shell, which ignores it."""
 
 
 def training(folder: Path, kind: str) -> Path:
@@ -58,7 +65,7 @@ def test_other_machines_need_a_key_that_is_named_and_never_shown(tiny_model: Pat
 @pytest.mark.vllm
 @NEEDS_VLLM[1]
 def test_a_policy_is_served_and_ended(tiny_model: Path, tmp_path: Path) -> None:
-    call = [sys.executable, "-m", "charter", "serve", str(tiny_model), "--port", "8731", "--api-key-env", "SERVE_KEY"]
+    call = [sys.executable, "-c", CHARTER, "serve", str(tiny_model), "--port", "8731", "--api-key-env", "SERVE_KEY"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SERVE_KEY": KEY, "VLLM_CPU_KVCACHE_SPACE": "1"}
     process = subprocess.Popen(call, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
