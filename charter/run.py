@@ -32,6 +32,7 @@ from charter.card import run_card
 from charter.flagging import flags_of
 from charter.recipe import Recipe, check_recipe, differences, frozen
 from charter.reuse import reuse_of
+from charter.stopping import INTERRUPTED_STATUS
 from constitution import BadInput, Constitution, Fault, content_hash, to_yaml
 from constitution.loading import load_constitution_text
 from constitution.yaml_files import load_yaml_text
@@ -56,7 +57,6 @@ from prompts.template_files import Source
 
 PROMPTS_PER_PART = 5_000
 SET_ASIDE_STATUS = 3
-INTERRUPTED_STATUS = 130
 
 STAGES: dict[str, tuple[type[Any], str]] = {
     "02_revise": (RevisedRow, "revisions"),

@@ -57,9 +57,7 @@ def evaluate(
     from charter.evaluating import evaluate as carry_out
     from charter.evaluating import read_settings, resume_hint
     from charter.evaluation_telling import tell_evaluation
-    from charter.run import INTERRUPTED_STATUS
-    from constitution.faults import BadInput, CharterError
-    from engine.printable import printable
+    from charter.stopping import resumable
 
     flags = {
         "policies": _policies(policies),
@@ -73,20 +71,13 @@ def evaluate(
         "output": output,
     }
     loaded = read_settings(settings, overrides(pairs, **flags))
-    try:
+
+    def work() -> int:
         status = carry_out(loaded, resume=resume, command=shlex.join(sys.argv))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        resume_hint(loaded.folder)
-        return INTERRUPTED_STATUS
-    except BadInput:
-        raise
-    except CharterError as error:
-        print(f"error: the evaluation stopped: {printable(str(error))}", file=sys.stderr)
-        resume_hint(loaded.folder)
-        return 1
-    tell_evaluation(loaded.folder)
-    return status
+        tell_evaluation(loaded.folder)
+        return status
+
+    return resumable("the evaluation", work, lambda: resume_hint(loaded.folder))
 
 
 def _policies(given: tuple[str, ...]) -> str | None:

@@ -53,10 +53,9 @@ def run(
 def _carry_out_loop(document: Document, *, resume: bool, again: bool, dry_run: bool) -> int:
     """Makes or lists the steps of a loop, and returns the exit status."""
     from charter.loop import check_loop, loop_of, make_loop, steps_of
-    from charter.run import INTERRUPTED_STATUS, resume_hint
+    from charter.run import resume_hint
+    from charter.stopping import resumable
     from charter.telling import tell_loop, tell_steps
-    from constitution.faults import BadInput, CharterError
-    from engine.printable import printable
 
     loop = loop_of(document)
     steps = steps_of(loop, document)
@@ -64,29 +63,21 @@ def _carry_out_loop(document: Document, *, resume: bool, again: bool, dry_run: b
         check_loop(loop, steps)
         tell_steps(loop, steps)
         return 0
-    try:
+
+    def work() -> int:
         made = make_loop(loop, steps, resume=resume, again=again, command=shlex.join(sys.argv))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        resume_hint(loop.folder)
-        return INTERRUPTED_STATUS
-    except BadInput:
-        raise
-    except CharterError as error:
-        print(f"error: the loop stopped: {printable(str(error))}", file=sys.stderr)
-        resume_hint(loop.folder)
-        return 1
-    tell_loop(made)
-    return made.exit_status
+        tell_loop(made)
+        return made.exit_status
+
+    return resumable("the loop", work, lambda: resume_hint(loop.folder))
 
 
 def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool, pilot: int) -> int:
     """Runs or estimates a recipe, prints what came of it, and returns the exit status."""
     from charter.recipe import Recipe
-    from charter.run import INTERRUPTED_STATUS, SET_ASIDE_STATUS, check_options, execute, resume_hint
+    from charter.run import SET_ASIDE_STATUS, check_options, execute, resume_hint
+    from charter.stopping import resumable
     from charter.telling import tell_estimate, tell_outcome
-    from constitution.faults import BadInput, CharterError
-    from engine.printable import printable
 
     assert isinstance(recipe, Recipe)
     if dry_run:
@@ -101,20 +92,10 @@ def carry_out(recipe: object, *, resume: bool, retry_failed: bool, dry_run: bool
         found = estimate(recipe, pilot)
         tell_estimate(found, recipe)
         return SET_ASIDE_STATUS if found.unknown else 0
-    try:
+
+    def work() -> int:
         outcome = execute(recipe, resume=resume, retry_failed=retry_failed, command=shlex.join(sys.argv))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        resume_hint(recipe.folder)
-        return INTERRUPTED_STATUS
-    except BadInput:
-        raise
-    except CharterError as error:
-        print(f"error: the run stopped: {printable(str(error))}", file=sys.stderr)
-        resume_hint(recipe.folder)
-        return 1
-    except Exception:  # a fault of ours: its trace is worth reporting, and the rows are safe
-        resume_hint(recipe.folder)
-        raise
-    tell_outcome(outcome)
-    return outcome.exit_status
+        tell_outcome(outcome)
+        return outcome.exit_status
+
+    return resumable("the run", work, lambda: resume_hint(recipe.folder))

@@ -97,30 +97,21 @@ def _run(
     dry_run: bool,
 ) -> int:
     """Trains, tells what came of it, and returns the exit status."""
-    from charter.run import INTERRUPTED_STATUS
+    from charter.stopping import resumable
     from charter.training import execute_training, read_settings, resume_hint, run_folder
     from charter.training_plan import tell_plan
-    from constitution.faults import BadInput, CharterError
-    from engine.printable import printable
 
     typed = overrides(pairs, model=model, output=output, **{"launch.workers": workers}, **flags)
     loaded = read_settings(kind, settings, typed)
     if dry_run:
         tell_plan(kind, loaded)
         return 0
-    try:
+
+    def work() -> int:
         trained = execute_training(kind, loaded, resume=resume, command=shlex.join(sys.argv))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        resume_hint(run_folder(loaded))
-        return INTERRUPTED_STATUS
-    except BadInput:
-        raise
-    except CharterError as error:
-        print(f"error: the training stopped: {printable(str(error))}", file=sys.stderr)
-        resume_hint(run_folder(loaded))
-        return 1
-    for name, value in trained.figures.items():
-        print(f"{name.replace('_', ' ')}: {value:.4g}")
-    print(f"model: {trained.model} after {trained.steps:,} steps; its card is {trained.folder.location}/README.md")
-    return 0
+        for name, value in trained.figures.items():
+            print(f"{name.replace('_', ' ')}: {value:.4g}")
+        print(f"model: {trained.model} after {trained.steps:,} steps; its card is {trained.folder.location}/README.md")
+        return 0
+
+    return resumable("the training", work, lambda: resume_hint(run_folder(loaded)))
