@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
 from engine.model import Model
+from tests.evaluation.chromium_for_tests import CHROMIUM
 
 if TYPE_CHECKING:
     from tests.engine.backends_for_tests import OpenedModels, Reference
@@ -64,3 +65,15 @@ async def opened(tiny_model: Path, request: pytest.FixtureRequest) -> AsyncItera
 async def model(opened: OpenedModels, request: pytest.FixtureRequest) -> Model:
     """The backend that the test is parametrised with: `parametrize("model", EVERY, indirect=True)`."""
     return await opened.get(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser for the tests of pages."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield started
+        started.close()

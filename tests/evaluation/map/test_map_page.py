@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ from engine.decisions import read_decisions
 from engine.pairs import Pair
 from evaluation.map.making import make_map
 from evaluation.map.sampling import take_sample
+from tests.evaluation.chromium_for_tests import NEEDS_CHROMIUM
 from tests.evaluation.map.pairs_for_tests import pair, pairs_about_subjects
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
-    pytest.mark.timeout(900),  # a browser on busy cores
-]
+pytestmark = NEEDS_CHROMIUM
 
 HOSTILE = (
     "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'><!-- {{ 7 * 7 }} "
@@ -35,16 +31,6 @@ PAIRS = [
 ]
 ALIKE, BREAKING, LONG = 60, 61, 62
 FLAGS = {PAIRS[3].pair_id: {"both_bad": "as propositions say"}, "hostile": {"template_leak": HOSTILE}}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

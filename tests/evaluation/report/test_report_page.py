@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,10 @@ import pytest
 from evaluation.estimates import Estimate
 from evaluation.report.content import Report, Step
 from evaluation.report.page import render
+from tests.evaluation.chromium_for_tests import NEEDS_CHROMIUM
 from tests.evaluation.report.report_for_tests import plausible_report, transcript
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
-    pytest.mark.timeout(900),  # a browser on busy cores
-]
+pytestmark = NEEDS_CHROMIUM
 
 HOSTILE = (
     "</script><script>document.title='broken'</script><img src=http://a.com/x onerror=\"document.title='broken'\">"
@@ -52,16 +47,6 @@ def hostile_report() -> Report:
         provenance=replace(report.provenance, command=HOSTILE, files={HOSTILE: HOSTILE}, versions={HOSTILE: HOSTILE}),
         failed={HOSTILE: 3},
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture
