@@ -9,11 +9,14 @@ the model wrote them. A lone half of a surrogate pair is no character and become
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import re
 import secrets
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +38,8 @@ TAIL = 24
 """Characters before an option that decide how it is tokenised: an option read once after them is not read again."""
 REMEMBERED = 512
 """How many encoded conversations are kept, since a row is counted, asked and asked again."""
+REMEMBERED_TURNS = 4096
+"""How many encoded turns are kept: few-shots stand in every prompt, and what is judged in many."""
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -99,6 +104,15 @@ def any_of(strings: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(string) for string in sorted(strings, key=len, reverse=True)) or r"(?!)")
 
 
+def borders(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """Where a text can be cut and each part be encoded alone: before its added tokens, which a tokenizer takes out
+    first. None where one of them depends on what stands before it, or is looked for in a changed text."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    if any(token.lstrip or token.single_word or (token.normalized and tokenizer.normalizer) for token in added):
+        return None
+    return any_of(token.content for token in added)
+
+
 class Chat:
     """A tokenizer with its chat template and the model's window. A `PromptCounter`."""
 
@@ -128,6 +142,8 @@ class Chat:
         self._first_letters = {content[0] for content in [*special, *marks] if content}
         self._guard: Guard | None = None
         self._encoded: OrderedDict[str, list[int]] = OrderedDict()
+        self._borders = borders(self.backend)
+        self._encode_turn = functools.lru_cache(REMEMBERED_TURNS)(self._encode_text)
         self._options: dict[tuple[str, str], int] = {}
 
     def render(self, messages: Sequence[Message], *, closed: bool = False) -> Rendered:
@@ -173,7 +189,7 @@ class Chat:
             assert self._guard is not None
             ids = self._guard.encode(rendered.text)
         else:
-            ids = self.backend.encode(rendered.text, add_special_tokens=False).ids
+            ids = [token for turn in self._turns(rendered.text) for token in self._encode_turn(turn)]
         if self._bos is not None:
             while ids[:2] == [self._bos, self._bos]:
                 ids = ids[1:]
@@ -183,6 +199,14 @@ class Chat:
         if len(self._encoded) > REMEMBERED:
             self._encoded.popitem(last=False)
         return ids
+
+    def _turns(self, text: str) -> Iterator[str]:
+        """The text, cut before every added token where that leaves each part's ids as they are."""
+        starts = [match.start() for match in self._borders.finditer(text)] if self._borders else []
+        return (text[start:end] for start, end in itertools.pairwise([0, *starts, len(text)]) if start < end)
+
+    def _encode_text(self, text: str) -> array[int]:
+        return array("I", self.backend.encode(text, add_special_tokens=False).ids)
 
     def encode(self, messages: Sequence[Message], *, closed: bool = False) -> list[int]:
         """The conversation as token ids, ready for the model."""

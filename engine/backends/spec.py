@@ -51,8 +51,10 @@ class ModelSpec(BaseModel):
     """A Jinja file that replaces the tokenizer's own chat template."""
     template_options: dict[str, JsonValue] = Field(default_factory=dict)
     """Further variables of the chat template, such as `enable_thinking: false`."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number type of the weights. `auto` is the checkpoint's own on a GPU and float32 with transformers on a CPU."""
+    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = "auto"
+    """Number type of the weights. `auto` is the checkpoint's own on a GPU and float32 with transformers on a CPU.
+    `float64` (transformers) makes what rounding does too small to change a drawn token: a small model then says the
+    same however its prompts happen to meet in batches."""
     context_window: PositiveInt | None = None
     """Prompt and answer together, in tokens; what the model's configuration says where it is not given."""
     tensor_parallel: PositiveInt = 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import pre_tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
-from engine.backends.chat import Chat, any_of, open_chat, whole_characters
+from engine.backends.chat import Chat, any_of, borders, open_chat, whole_characters
 from engine.backends.spec import ModelSpec
 from engine.model import OptionsNotTokens, PromptTooLong, TemplateRefused
 from prompts.messages import Message
@@ -31,6 +34,44 @@ def test_a_usual_conversation_is_encoded_as_the_template_writes_it(chat: Chat, t
     messages = [*user("How do I mend it?"), Message(role="assistant", content="Glue."), *user("And then?")]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert chat.encode(messages) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def of_metaspace(tokenizer: Tokenizer) -> None:
+    """As SentencePiece tokenizers mark words, the first of a text included."""
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+
+
+def of_prepended(tokenizer: Tokenizer) -> None:
+    """As the first Llama's did the same."""
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("_"), normalizers.Replace(" ", "_")])
+
+
+def of_greedy_marks(tokenizer: Tokenizer) -> None:
+    """With a mark that takes the white space after it."""
+    tokenizer.add_special_tokens([AddedToken("<|greedy|>", rstrip=True, normalized=False)])
+
+
+@pytest.mark.parametrize("changed", [lambda _: None, of_metaspace, of_prepended, of_greedy_marks])
+@given(
+    parts=st.lists(st.sampled_from([USER, ASSISTANT, END, THOUGHT, BOS, "<|greedy|>", " ", "\n"]) | st.text(max_size=9))
+)
+def test_turns_that_are_encoded_alone_give_the_ids_of_the_whole(
+    tokenizer: Any, changed: Callable[[Tokenizer], None], parts: list[str]
+) -> None:
+    own = copy.deepcopy(tokenizer)
+    changed(own.backend_tokenizer)
+    text = whole_characters("".join(parts))
+    chat = Chat("tiny", own, 4096)
+    whole = own.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    assert [token for turn in chat._turns(text) for token in chat._encode_turn(turn)] == whole
+
+
+def test_a_text_is_not_cut_before_a_token_that_takes_what_stands_before_it(tokenizer: Any) -> None:
+    own = copy.deepcopy(tokenizer)
+    assert borders(own.backend_tokenizer) is not None
+    own.backend_tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False)])
+    assert borders(own.backend_tokenizer) is None
+    assert list(Chat("tiny", own, 64)._turns(f"a {END} b <mask>")) == [f"a {END} b <mask>"]
 
 
 def test_a_final_assistant_message_stays_open(chat: Chat) -> None:
