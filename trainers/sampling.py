@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from engine.backends.spec import ModelSpec
+from engine.backends.spec import ModelSpec, NumberType
 from engine.duplicates import DuplicateFinder
 from engine.here import run_stage_here
 from engine.inputs import PromptSource, read_prompts
@@ -42,6 +42,8 @@ class SamplerSettings(Settings):
     """Copies of the model, on Ray where there are several."""
     batch_size: int = Field(default=16, ge=1)
     """transformers: conversations computed at once."""
+    dtype: NumberType = "auto"
+    """Number type of the weights."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """vLLM: the share of a GPU's memory that the engine may take."""
     engine_args: dict[str, JsonValue] = Field(default_factory=dict)
@@ -52,7 +54,7 @@ class SamplerSettings(Settings):
         own: dict[str, Any] = {"batch_size": self.batch_size}
         if self.backend == "vllm":
             own = {"gpu_memory_utilization": self.gpu_memory_utilization, "engine_args": self.engine_args}
-        return policy.model_copy(update={"backend": self.backend, "replicas": self.replicas, **own})
+        return policy.model_copy(update={"backend": self.backend, "replicas": self.replicas, "dtype": self.dtype, **own})
 
 
 class AnswerSettings(Settings):

@@ -16,6 +16,9 @@ from pydantic import (
 )
 
 
+NumberType = Literal["auto", "float64", "float32", "bfloat16", "float16"]
+
+
 class Price(BaseModel):
     """What a million tokens cost, in one currency."""
 
@@ -51,7 +54,7 @@ class ModelSpec(BaseModel):
     """A Jinja file that replaces the tokenizer's own chat template."""
     template_options: dict[str, JsonValue] = Field(default_factory=dict)
     """Further variables of the chat template, such as `enable_thinking: false`."""
-    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = "auto"
+    dtype: NumberType = "auto"
     """Number type of the weights. `auto` is the checkpoint's own on a GPU and float32 with transformers on a CPU.
     `float64` (transformers) makes what rounding does too small to change a drawn token: a small model then says the
     same however its prompts happen to meet in batches."""

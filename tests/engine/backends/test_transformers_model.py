@@ -41,6 +41,17 @@ async def test_a_seed_draws_the_same_text_whatever_it_is_batched_with(model: Tra
         assert (await crowded(width)).text == alone.text
 
 
+async def test_float64_gives_the_same_number_to_the_last_digit_in_any_batch(tiny_model: Path) -> None:
+    exact = open_transformers(ModelSpec(model=str(tiny_model), batch_size=8, dtype="float64"))
+    question = asked("Which of these? " + "a b c " * 9)
+    alone = (await exact.choose(question, ("A", "B"))).log_probabilities
+    for width in (1, 7, 30):
+        others = [exact.choose(asked("a " * width * n), ("A", "B")) for n in range(1, 8)]
+        together = await asyncio.gather(*others[:3], exact.choose(question, ("A", "B")), *others[3:])
+        assert together[3].log_probabilities == alone
+    await exact.close()
+
+
 async def test_first_tokens_of_many_seeds_follow_the_nucleus(model: TransformersModel, tiny_model: Path) -> None:
     reference = Reference(tiny_model)
     written = f"{BOS}<|user|>\nWhich of these?{END}\n<|assistant|>\n"
