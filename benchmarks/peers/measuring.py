@@ -33,11 +33,13 @@ class Watched:
     moments: list[tuple[float, float]] = field(default_factory=list)
     """The time of each look, and the core-seconds until then."""
     _seen: dict[psutil.Process, float] = field(default_factory=dict, repr=False)
+    _before: set[psutil.Process] = field(default_factory=set, repr=False)
+    """What an earlier one left behind and is still ending."""
 
     def look(self) -> None:
         """Adds a moment. Processes whose parents are gone, as some of Ray's are, are now this process's children."""
         resident = 0
-        for process in psutil.Process().children(recursive=True):
+        for process in set(psutil.Process().children(recursive=True)) - self._before:
             self._seen.setdefault(process, 0.0)
         for process in self._seen:
             try:
@@ -72,7 +74,7 @@ def _machine_core_seconds() -> float:
 
 def watch(command: Sequence[str], environment: Mapping[str, str], log: Path, limit: float) -> Watched:
     """Runs a command to its end, or for `limit` seconds, with what it prints in `log`."""
-    watched = Watched()
+    watched = Watched(_before=set(psutil.Process().children(recursive=True)))
     ctypes.CDLL(None).prctl(ADOPT_ORPHANS, 1)
     busy, start = _machine_core_seconds(), time.time()
     with log.open("wb") as file:
