@@ -55,8 +55,8 @@ def run_once(backend: str, model: str, place: Path) -> dict[str, tuple[float, fl
     began = now()
 
     def first_row() -> None:
-        while not plan.store.folder.names("_unsealed/rows", ".parquet"):
-            time.sleep(0.02)
+        while not (plan.store.folder.names("_unsealed/rows", ".parquet") or plan.store.is_sealed):
+            time.sleep(0.01)
         marks["first row"] = now()
 
     looking = threading.Thread(target=first_row, daemon=True)
@@ -64,6 +64,7 @@ def run_once(backend: str, model: str, place: Path) -> dict[str, tuple[float, fl
         marks["Ray"] = now()
         looking.start()
         run_stage(plan, prompts_store(folder), Reporter(EventLog(folder)).watcher("02_revise"))
+        looking.join()
         marks["other rows"] = now()
     marks["end"] = now()
     before = {"imports": "start", "first row": "Ray", "other rows": "first row", "end": "other rows"}
@@ -86,7 +87,7 @@ def main() -> None:
     for _ in range(told.repeats):
         with tempfile.TemporaryDirectory() as place:
             again = ["--backend", told.backend, "--model", told.model, "--once", place]
-            subprocess.run([sys.executable, __file__, *again], check=True, stderr=subprocess.DEVNULL)
+            subprocess.run([sys.executable, __file__, *again], check=True)
             runs.append(json.loads((Path(place) / "found.json").read_text(encoding="utf-8")))
     print(f"{'part':<12}{'seconds':>9}{'least':>8}{'most':>8}{'processor':>11}{'budget':>8}")
     for part, budget in BUDGET.items():
