@@ -38,6 +38,9 @@ GRACE = 10.0
 """Seconds the engine's processes have to end by themselves when the model is closed."""
 CPU_BATCHED_TOKENS = 8192
 """Tokens of one step of the CPU build at least; more where the window is larger, since no prompt is cut."""
+CPU_BLOCK = 32
+"""Tokens of a block of the CPU build's cache, where its own default is 128: prompts share whole blocks alone, and labels
+came half as fast again (docs/performance.md)."""
 LOOK_EVERY = 0.2
 """Seconds between two looks for new processes while the engine starts."""
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
@@ -208,7 +211,7 @@ class VllmPooler:
         """Raises BadInput where vLLM refuses the settings, ModelUnavailable where the engine does not start."""
         quiet()
         if not on_gpu():
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+            settle_on_cpu()
         from vllm import LLM, PoolingParams
 
         self._name = spec.model
@@ -265,10 +268,11 @@ def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
         "use_tqdm_on_load": False,
     }
     if not on_gpu():
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+        settle_on_cpu()
         # vLLM rewinds the generator of a seeded request whose prefill is cut in chunks, and the CPU's generator
         # cannot be rewound: the engine dies ("CPU Generator does not use offset", seen in 0.30). So nothing is cut.
         arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(window, CPU_BATCHED_TOKENS)}
+        arguments |= {"block_size": CPU_BLOCK}
     try:
         # Batch sizes as vLLM chooses them for offline work; what it assumes without being told is far smaller.
         config = AsyncEngineArgs(**{**arguments, **spec.engine_args}).create_engine_config(UsageContext.LLM_CLASS)
@@ -294,7 +298,7 @@ def command_line() -> None:
     from vllm.entrypoints.cli.main import main
 
     if not on_gpu():
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+        settle_on_cpu()
     main()
 
 
@@ -303,6 +307,13 @@ def on_gpu() -> bool:
     from vllm.platforms import current_platform
 
     return not current_platform.is_cpu()
+
+
+def settle_on_cpu() -> None:
+    """What the CPU build reads from the environment, unless it is set there already."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_space()))
+    # It leaves a core to the process that asks, which needs a twentieth of one: on two cores, half of the machine.
+    os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
 
 
 def cpu_cache_space() -> int:
