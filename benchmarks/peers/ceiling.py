@@ -1,7 +1,7 @@
 """What vLLM itself can do: every call of the job, all known up front, in one batch of its offline engine.
 
 No system can know a critique before it is written: here answers and critiques are drawn tokens, as many as a model
-would write. Labels are asked in Charter's layout.
+would write. Labels are asked in Charter's layout, and the engine is set as Charter sets it.
 """
 
 import random
@@ -9,10 +9,16 @@ import random
 from job import Asking, Job, Recorder, probability
 from vllm import LLM, SamplingParams
 
+from engine.backends.vllm_engine import CPU_BLOCK, on_gpu, settle_on_cpu
+
 
 def main() -> None:
+    own: dict[str, int] = {}
+    if not on_gpu():
+        settle_on_cpu()
+        own = {"block_size": CPU_BLOCK}
     job, asking, recorder = Job.read(), Asking("shared_first"), Recorder()
-    llm = LLM(job.model, max_num_seqs=job.max_num_seqs, enforce_eager=True)
+    llm = LLM(job.model, max_num_seqs=job.max_num_seqs, enforce_eager=True, **own)
     tokenizer = llm.get_tokenizer()
     draw = random.Random(0)
 
