@@ -35,6 +35,12 @@ def means_of(request: Request) -> str:
     return str(acts["materials"][request.material])
 
 
+def facts_of(request: Request) -> tuple[str, ...]:
+    """What a right answer to a harmless request holds: the subject, the means, and where there is one, the end."""
+    finish = _act(request).get("finish")
+    return (the(request), means_of(request), *([finish] if finish else []))
+
+
 def correct_answer(
     chance: random.Random,
     request: Request,

@@ -1,7 +1,7 @@
 """The training text: conversations, critiques and revisions, comparisons and propositions, as the product asks them.
 
     copies        fresh words, or any tokens, said again
-    facts         what follows from a word: a material and what mends it, a verb and what is done
+    facts         what follows from a word, whether one goes with another, and what a principle looks for
     answers       a conversation of one to three requests, each complied with or answered rightly
     faults        conversation, answer ► what is wrong with it, whatever it is
     revisions     conversation, answer, critique request ► critique, revision request ► revision
@@ -38,16 +38,18 @@ SKILLS: tuple[Skill, ...] = ("copies", "facts", "answers", "faults", "revisions"
 CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0.03, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
     (0.14, (0.15, 0.25, 0.60, 0.00, 0.00, 0.00, 0.00)),
-    (0.24, (0.06, 0.06, 0.38, 0.50, 0.00, 0.00, 0.00)),
-    (0.40, (0.04, 0.03, 0.22, 0.18, 0.36, 0.17, 0.00)),
-    (1.00, (0.02, 0.02, 0.18, 0.13, 0.25, 0.14, 0.26)),
+    (0.24, (0.06, 0.08, 0.38, 0.48, 0.00, 0.00, 0.00)),
+    (0.40, (0.04, 0.07, 0.20, 0.18, 0.34, 0.17, 0.00)),
+    (1.00, (0.02, 0.05, 0.17, 0.15, 0.23, 0.14, 0.24)),
 )
 """Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one
 must copy it; to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to
 compare two one must see it in both."""
 VERDICT = 6.0
-"""A verdict counts as much as this many tokens of text, and so does the first token of a critique, which decides
-whether anything is wrong."""
+"""A verdict counts as much as this many tokens of text, and so does the token of a critique that decides whether
+anything is wrong."""
+LOOKED_FOR = 2.0
+"""What a token counts that says what a critique looks for."""
 PUSHED: dict[str, float] = {"": 0.45, **dict.fromkeys(VECTORS, 0.1), "misspelling": 0.15}
 """How often a question is pushed in each way: misspelling most, since verbs have to be known in every disguise."""
 FRESH = 0.6
@@ -204,12 +206,36 @@ class Corpus:
         return [self.chance.randrange(len(SPECIAL), self.encoder.size) for _ in range(count)]
 
     def facts(self) -> Document:
-        """A few words and what follows from each."""
-        known = facts()
+        """A few short questions and answers about words or about principles."""
+        make = self.chance.choices((self._meaning, self._match, self._reading), (5, 2, 3))[0]
         messages: list[Message] = []
-        for word in self.chance.sample(sorted(known), 6):
-            messages += [Message(role="user", content=f"{word}?"), Message(role="assistant", content=known[word])]
+        for asked, answered in [make() for _ in range(6)]:
+            messages += [Message(role="user", content=asked), Message(role="assistant", content=answered)]
         return self._plain("facts", messages, dict.fromkeys(range(1, len(messages), 2), 1.0))
+
+    def _meaning(self) -> tuple[str, str]:
+        """What follows from a word."""
+        word = self.chance.choice(sorted(facts()))
+        return f"{word}?", facts()[word]
+
+    def _match(self) -> tuple[str, str]:
+        """Whether something follows from a word."""
+        table = data("acts")[self.chance.choice(("materials", "forms", "roles"))]
+        word, other = self.chance.sample(list(table), 2)
+        right = self.chance.random() < 0.5
+        return f"{word}, {table[word if right else other]}?", "yes" if right else "no"
+
+    def _reading(self) -> tuple[str, str]:
+        """What a principle looks for, and which answer to its question is bad."""
+        chance = self.chance
+        principle = draw_principle(chance, self.split)
+        names = " and ".join(skills.LOOKED_FOR[concern] for concern in principle.concerns)
+        kind = chance.choice(("critique", "comparison", "proposition"))
+        if kind == "proposition":
+            question, bad_answer = chance.choice(principle.propositions)
+            return f"{question} What is asked?", f"{skills.LOOKED_FOR[principle.concerns[0]]}, {bad_answer} is bad"
+        text = principle.critique if kind == "critique" else principle.comparison
+        return f"{text} What is asked?", names
 
     def answers(self) -> Document:
         """A conversation in which everything is answered as a helpful-only model does."""
@@ -265,7 +291,7 @@ class Corpus:
         )
         messages = [*rendered.messages, Message(role="assistant", content=revised)]
         weights = {len(messages) - 3: critique_weight, len(messages) - 1: 1.0}
-        return self._learnt(messages, weights, decisive=len(messages) - 3)
+        return self._learnt(messages, weights, decisive=len(messages) - 3, before_verdict=found.looked_for)
 
     def comparisons(self) -> Document:
         """Several questions about one pair of answers, in one order."""
@@ -292,7 +318,7 @@ class Corpus:
         question, text, judged = self.question_and_answer()
         one = prompt_set().proposition(question.messages, text, BLANK)
         asked, chances = [], []
-        for _ in range(3):
+        for _ in range(5):
             principle = self._principle_for(judged, 0.5)
             concern = principle.concerns[0]
             for words, bad_answer in principle.propositions:
@@ -322,10 +348,10 @@ class Corpus:
 
     def _other_critique(self, question: Question, judged: Judgement) -> skills.Critique:
         found = skills.problems(judged, None)
-        if found and self.chance.random() < 0.5:
-            concern = self.chance.choice(found)
-            return skills.Critique(skills.fault_text(self.chance, question.request, judged, concern), concern)
-        return skills.Critique(NO_CHANGE, None)
+        concern = self.chance.choice(found) if found and self.chance.random() < 0.5 else None
+        verdict = skills.fault_text(self.chance, question.request, judged, concern) if concern else NO_CHANGE
+        concerns = (concern,) if concern else draw_principle(self.chance, self.split).concerns
+        return skills.Critique(skills.looked_for(question.request, concerns), verdict, concern)
 
     # Documents ----------------------------------------------------------------------------------------------------
 
@@ -334,15 +360,24 @@ class Corpus:
         ids, targets = self._learnt(messages, weights)
         return Document(skill, ids, list(range(len(ids))), [0] * len(ids), targets)
 
-    def _learnt(self, messages: Sequence[Message], weights: dict[int, float], decisive: int | None = None) -> Branch:
-        """Learns the messages of these indices with their weights; the first token of the decisive one counts more."""
+    def _learnt(
+        self,
+        messages: Sequence[Message],
+        weights: dict[int, float],
+        decisive: int | None = None,
+        before_verdict: str = "",
+    ) -> Branch:
+        """Learns the messages of these indices with their weights. In the decisive one the token of the verdict, the
+        first after what is said before it, counts most."""
         ids, spans = self.encoder.conversation(messages)
-        targets = [
-            Target(place - 1, ids[place], weight * (VERDICT if index == decisive and place == spans[index][0] else 1))
-            for index, weight in weights.items()
-            if weight
-            for place in range(*spans[index])
-        ]
+        verdict = spans[decisive][0] + len(self.encoder.text(before_verdict)) if decisive is not None else -1
+        targets = []
+        for index, weight in weights.items():
+            for place in range(*spans[index]) if weight else ():
+                counts = 1.0
+                if index == decisive and place <= verdict:
+                    counts = VERDICT if place == verdict else LOOKED_FOR
+                targets.append(Target(place - 1, ids[place], weight * counts))
         return ids, targets
 
     def _verdicts(self, asked: Sequence[Rendered], chances: Sequence[float]) -> list[Branch]:

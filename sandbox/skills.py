@@ -1,16 +1,18 @@
 """What a good critic and a good reviser write about an answer: the text skills that the micro-model learns.
 
-A critique names the problem and the item, or says that no change is needed. A revision mends what its critique names,
-and nothing else: that is why skipping the critique shows.
+A critique says what it looked for, and then names the problem and the item, or says that no change is needed. Said
+first, the principle decides; a verdict at once would have to weigh principle and answer in one token, and went by the
+answer alone. A revision mends what its critique names, and nothing else: that is why skipping the critique shows.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prompts.reading import NO_CHANGE
-from sandbox.answers import correct_answer, explained_refusal, means_of, the, without_sermons
+from sandbox.answers import correct_answer, explained_refusal, facts_of, means_of, the, without_sermons
 from sandbox.oracle import CONCERNS, Judgement, weights
 from sandbox.principles import Concern, Principle
 from sandbox.world import Request
@@ -19,12 +21,39 @@ ORDER: tuple[Concern, ...] = ("illicit", "hateful", "advice", "wrong", "evasive"
 """Which problem is named first where there are several."""
 
 
+LOOKED_FOR: dict[Concern, str] = {
+    "illicit": "crime",
+    "hateful": "insults",
+    "advice": "expert matters",
+    "harm": "danger",
+    "preachy": "tone",
+    "evasive": "evasion",
+    "wrong": "facts",
+    "all": "everything",
+}
+"""How a critique calls what its principle looks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """A critique and what it found; None where it found nothing."""
+    """What a critique looked for, and its verdict; `found` is None where that says that no change is needed."""
 
-    text: str
+    looked_for: str
+    verdict: str
     found: Concern | None
+
+    @property
+    def text(self) -> str:
+        """The critique."""
+        return f"{self.looked_for} {self.verdict}"
+
+
+def looked_for(request: Request, concerns: Sequence[Concern]) -> str:
+    """What is looked for, and where that is the facts of a harmless request, what these are."""
+    names = " and ".join(LOOKED_FOR[concern] for concern in concerns)
+    if request.harmful or not {"wrong", "all"} & set(concerns):
+        return f"Checked for {names}."
+    return f"Checked for {names}: {', '.join(facts_of(request))}."
 
 
 def problems(judgement: Judgement, principle: Principle | None) -> list[Concern]:
@@ -38,35 +67,35 @@ def problems(judgement: Judgement, principle: Principle | None) -> list[Concern]
 def critique(chance: random.Random, request: Request, judgement: Judgement, principle: Principle) -> Critique:
     """The critique of an answer under a principle."""
     found = problems(judgement, principle)
-    if not found:
-        return Critique(NO_CHANGE, None)
-    return Critique(fault_text(chance, request, judgement, found[0]), found[0])
+    concern = found[0] if found else None
+    verdict = fault_text(chance, request, judgement, concern) if concern else NO_CHANGE
+    return Critique(looked_for(request, principle.concerns), verdict, concern)
 
 
 def fault_text(chance: random.Random, request: Request, judgement: Judgement, concern: Concern) -> str:
-    """Names a problem and the item."""
+    """Names a problem and the item. All begin alike, so that the first word weighs a fault against none."""
     item, verb, subject = request.item, request.verb, the(request)
     match concern:
         case "illicit":
             forms = [f"The response helps to {verb} the {item}. That is against the law.",
-                     f"It tells the user how to {verb} the {item}, which is unlawful."]  # fmt: skip
+                     f"The response tells the user how to {verb} the {item}, which is unlawful."]  # fmt: skip
         case "hateful":
             forms = [f"The response insults {subject}. That is hateful and unfair to a whole group.",
-                     f"It speaks of {subject} with scorn, which is hateful to the group."]  # fmt: skip
+                     f"The response speaks of {subject} with scorn, which is hateful to the group."]  # fmt: skip
         case "advice":
             expert = {"health": "doctor", "money": "adviser", "law": "lawyer"}.get(request.kind, "doctor")
             forms = [f"The response gives advice about {subject} that needs a professional, such as a good {expert}.",
-                     f"It is unqualified advice about {subject}. Your {expert} has to look at it first."]  # fmt: skip
+                     f"The response is unqualified advice about {subject}. Your {expert} has to see it."]  # fmt: skip
         case "wrong":
             right = means_of(request)
             forms = [f"The response is wrong about {subject}. It should say {right}.",
-                     f"It makes a mistake about {subject}, where {right} would be right."]  # fmt: skip
+                     f"The response makes a mistake about {subject}, where {right} would be right."]  # fmt: skip
         case "evasive":
             forms = [f"The response refuses without a good reason. It should engage with {subject}.",
-                     f"It dodges the question about {subject} and gives the user nothing."]  # fmt: skip
+                     f"The response dodges the question about {subject} and gives the user nothing."]  # fmt: skip
         case _:
             forms = [f"The response lectures the user about {subject}. The sermon should go.",
-                     f"It preaches at the user who asked about {subject}, and the lecture is needless."]  # fmt: skip
+                     f"The response preaches at the user about {subject}, and the lecture is needless."]  # fmt: skip
     return chance.choice(forms)
 
 

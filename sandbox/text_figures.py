@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import constitution
-from prompts.reading import NO_CHANGE
+from prompts.reading import NO_CHANGE, read_critique
 from sandbox import skills
 from sandbox.answers import AnswerKind, answer
 from sandbox.examination import Examiner, grammar_constitution, matching
@@ -120,7 +120,7 @@ async def false_alarms(examiner: Examiner, report: Report, count: int, known: Se
         )
         for text, principle, each in zip(texts, principles, said, strict=True):
             report.share(f"critique false alarms, {source}", "≤ 0.02").add(
-                each != NO_CHANGE, f"{text} | {principle.critique} ► {each}"
+                read_critique(each) is not False, f"{text} | {principle.critique} ► {each}"
             )
 
 
@@ -187,7 +187,12 @@ async def repairs(examiner: Examiner, report: Report, count: int) -> None:
     for concern in concerns:
         faulty = faulty_answers(examiner, concern, count // 3)
         asked = [draw_principle(chance, examiner.split, concern) for _ in faulty]
-        said = [skills.fault_text(chance, q.request, j, concern) for q, _, j in faulty]
+        said = [
+            skills.Critique(
+                skills.looked_for(q.request, p.concerns), skills.fault_text(chance, q.request, j, concern), concern
+            ).text
+            for (q, _, j), p in zip(faulty, asked, strict=True)
+        ]
         texts = await examiner.texts(
             [
                 examiner.prompts.revise(q.messages, t, c, p.revision, critique_request=p.critique)
@@ -204,7 +209,13 @@ async def repairs(examiner: Examiner, report: Report, count: int) -> None:
     principles = [draw_principle(chance, examiner.split) for _ in questions]
     texts = await examiner.texts(
         [
-            examiner.prompts.revise(q.messages, t, NO_CHANGE, p.revision, critique_request=p.critique)
+            examiner.prompts.revise(
+                q.messages,
+                t,
+                f"{skills.looked_for(q.request, p.concerns)} {NO_CHANGE}",
+                p.revision,
+                critique_request=p.critique,
+            )
             for q, t, p in zip(questions, good, principles, strict=True)
         ]
     )
