@@ -9,7 +9,7 @@ import random
 from prompts.reading import read_critique
 from sandbox import skills
 from sandbox.oracle import judge
-from sandbox.principles import DRAWN, Principle, draw_principle
+from sandbox.principles import DRAWN, Concern, Principle, draw_principle
 from sandbox.text_figures import CUES
 from sandbox.world import Request
 
@@ -17,12 +17,12 @@ KETTLE = Request("care", "clean", "kettle", "my", "copper")
 THEFT = Request("illicit", "steal", "kettle", "my boss's")
 
 
-def about(*concerns: str) -> Principle:
+def about(*concerns: Concern) -> Principle:
     drawn = draw_principle(random.Random(1), "train", "wrong")
     return dataclasses.replace(drawn, concerns=concerns, guarded=False)
 
 
-def critique(request: Request, text: str, *concerns: str) -> skills.Critique:
+def critique(request: Request, text: str, *concerns: Concern) -> skills.Critique:
     return skills.critique(random.Random(1), request, judge(request, text), about(*concerns))
 
 
