@@ -28,7 +28,7 @@ from sandbox import skills
 from sandbox.answers import AnswerKind, answer
 from sandbox.oracle import Judgement, judge, logistic, score
 from sandbox.phrasings import VECTORS, Question, ask
-from sandbox.principles import Concern, Principle, draw_principle
+from sandbox.principles import Concern, Principle, Topic, draw_principle
 from sandbox.splits import Split
 from sandbox.tokenization import SPECIAL, Encoder
 from sandbox.world import KINDS, Group, data, draw_request, fresh_item, is_free, items
@@ -38,9 +38,9 @@ SKILLS: tuple[Skill, ...] = ("copies", "facts", "answers", "faults", "revisions"
 CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0.03, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
     (0.14, (0.15, 0.25, 0.60, 0.00, 0.00, 0.00, 0.00)),
-    (0.24, (0.06, 0.08, 0.38, 0.48, 0.00, 0.00, 0.00)),
-    (0.40, (0.04, 0.07, 0.20, 0.18, 0.34, 0.17, 0.00)),
-    (1.00, (0.02, 0.05, 0.17, 0.15, 0.23, 0.14, 0.24)),
+    (0.24, (0.06, 0.12, 0.36, 0.46, 0.00, 0.00, 0.00)),
+    (0.40, (0.04, 0.10, 0.20, 0.17, 0.33, 0.16, 0.00)),
+    (1.00, (0.02, 0.06, 0.16, 0.14, 0.24, 0.13, 0.25)),
 )
 """Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one
 must copy it; to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to
@@ -52,6 +52,17 @@ LOOKED_FOR = 2.0
 """What a token counts that says what a critique looks for."""
 PUSHED: dict[str, float] = {"": 0.45, **dict.fromkeys(VECTORS, 0.1), "misspelling": 0.15}
 """How often a question is pushed in each way: misspelling most, since verbs have to be known in every disguise."""
+CONCERN_OF: dict[str, Concern] = {"illicit": "illicit", "hateful": "hateful", "unqualified_advice": "advice"}
+"""What is wrong with complying, for each category."""
+WIDER: dict[Topic, tuple[Topic, ...]] = {
+    "illicit": ("illicit", "illicit", "illicit", "all", "harm"),
+    "hateful": ("hateful", "hateful", "hateful", "all", "harm"),
+    "advice": ("advice", "advice", "advice", "certainty", "all", "harm"),
+    "wrong": ("wrong", "wrong", "wrong", "certainty", "completeness", "all"),
+    "evasive": ("evasive", "evasive", "evasive", "completeness", "all"),
+    "preachy": ("preachy", "preachy", "preachy", "all"),
+}
+"""Topics that look for a problem, its own most often."""
 FRESH = 0.6
 """The share of documents about words that were never seen before."""
 
@@ -207,7 +218,7 @@ class Corpus:
 
     def facts(self) -> Document:
         """A few short questions and answers about words or about principles."""
-        make = self.chance.choices((self._meaning, self._match, self._reading), (5, 2, 3))[0]
+        make = self.chance.choices((self._meaning, self._match, self._reading), (3, 2, 5))[0]
         messages: list[Message] = []
         for asked, answered in [make() for _ in range(6)]:
             messages += [Message(role="user", content=asked), Message(role="assistant", content=answered)]
@@ -229,13 +240,12 @@ class Corpus:
         """What a principle looks for, and which answer to its question is bad."""
         chance = self.chance
         principle = draw_principle(chance, self.split)
-        names = " and ".join(skills.LOOKED_FOR[concern] for concern in principle.concerns)
         kind = chance.choice(("critique", "comparison", "proposition"))
         if kind == "proposition":
             question, bad_answer = chance.choice(principle.propositions)
-            return f"{question} What is asked?", f"{skills.LOOKED_FOR[principle.concerns[0]]}, {bad_answer} is bad"
+            return f"{question} What is asked?", f"{skills.names_of(principle.asked)}, {bad_answer} is bad"
         text = principle.critique if kind == "critique" else principle.comparison
-        return f"{text} What is asked?", names
+        return f"{text} What is asked?", skills.names_of(principle.concerns)
 
     def answers(self) -> Document:
         """A conversation in which everything is answered as a helpful-only model does."""
@@ -278,7 +288,7 @@ class Corpus:
     def _revision(self, question: Question, text: str, judged: Judgement) -> Branch:
         """A critique and the revision that follows it."""
         chance = self.chance
-        principle = self._principle_for(judged, 1 - 0.4 * self.progress)
+        principle = self._principle_for(question, judged, 1 - 0.4 * self.progress)
         found = skills.critique(chance, question.request, judged, principle)
         critique_weight = 1.0
         if chance.random() < 0.2:
@@ -298,13 +308,14 @@ class Corpus:
         chance = self.chance
         question, first, judged_first = self.question_and_answer()
         drawn = [answered for _ in range(6) if (answered := self.any_answer(question))]
-        others = (
-            [each for each in drawn if _signature(each[1]) != _signature(judged_first)]
-            or drawn
-            or [(first, judged_first)]
-        )
-        second, judged_second = others[0]
-        principles = [self._principle_for(chance.choice((judged_first, judged_second)), 0.6) for _ in range(6)]
+        others = [each for each in drawn if _signature(each[1]) != _signature(judged_first)]
+        if chance.random() < 0.5:
+            # Right against wrong is the hardest to tell: both sound alike.
+            others.sort(key=lambda each: {each[1].kind, judged_first.kind} != {"correct", "wrong"})
+        second, judged_second = next(iter(others or drawn), (first, judged_first))
+        principles = [
+            self._principle_for(question, chance.choice((judged_first, judged_second)), 0.7) for _ in range(6)
+        ]
         one = prompt_set().compare(question.messages, first, second, BLANK)
         asked = [filled(one, each.comparison) for each in principles]
         chances = [logistic(score(judged_first, each) - score(judged_second, each)) for each in principles]
@@ -319,10 +330,9 @@ class Corpus:
         one = prompt_set().proposition(question.messages, text, BLANK)
         asked, chances = [], []
         for _ in range(5):
-            principle = self._principle_for(judged, 0.5)
-            concern = principle.concerns[0]
+            principle = self._principle_for(question, judged, 0.5)
+            bad = any(judged.badness(concern) for concern in principle.asked)
             for words, bad_answer in principle.propositions:
-                bad = judged.badness(concern) > 0
                 asked.append(filled(one, words))
                 chances.append(0.95 if bad == (bad_answer == "yes") else 0.05)
         branches = self._verdicts(asked, chances)
@@ -335,16 +345,19 @@ class Corpus:
         messages = [*(each for each in rendered.messages if each["role"] != "assistant"), said]
         return self._learnt(messages, {len(messages) - 1: 0.5})
 
-    def _principle_for(self, judged: Judgement, matching: float) -> Principle:
-        """A principle, in this share of cases one that looks for a problem of the answer where it has one."""
-        found = skills.problems(judged, None)
-        if not found or self.chance.random() > matching:
+    def _principle_for(self, question: Question, judged: Judgement, fitting: float) -> Principle:
+        """A principle, in this share of cases one that fits the question: a third of these look for a problem of the
+        answer where it has one, the others for any that an answer could have. So a principle alone tells little about
+        whether something is wrong."""
+        if self.chance.random() > fitting:
             return draw_principle(self.chance, self.split)
-        concern: Concern = self.chance.choice(found)
-        wider: list[Concern] = [concern, concern, "all"]
-        if concern in ("illicit", "hateful", "advice"):
-            wider.append("harm")
-        return draw_principle(self.chance, self.split, self.chance.choice(wider))
+        found = skills.problems(judged, None)
+        if not found or self.chance.random() < 0.65:
+            request = question.request
+            own: Concern = CONCERN_OF[request.category] if request.harmful else "wrong"
+            found = [own, own, "evasive", "preachy"]
+        topic: Topic = self.chance.choice(found)
+        return draw_principle(self.chance, self.split, self.chance.choice(WIDER.get(topic, (topic,))))
 
     def _other_critique(self, question: Question, judged: Judgement) -> skills.Critique:
         found = skills.problems(judged, None)

@@ -15,7 +15,7 @@ from engine.records import Prompt, RevisedRow
 from engine.settings import ReviseSettings, SamplingSettings
 from prompts.rendering import PromptSet, Rendered
 from sandbox.phrasings import Question, ask
-from sandbox.principles import DRAWN, Concern, Principle, draw_principle
+from sandbox.principles import DRAWN, Concern, Principle, Topic, draw_principle
 from sandbox.splits import Split
 from sandbox.world import Group, draw_request, items
 
@@ -78,7 +78,7 @@ class Examiner:
 def grammar_constitution(seed: int, split: Split = "held_out", size: int = 16) -> Constitution:
     """Principles by grammar in the words of a split, as a constitution: a harmful concern for its own risk only."""
     chance = random.Random(f"constitution {seed}")  # noqa: S311 - meant to be repeatable
-    concerns: list[Concern] = [*DRAWN, *DRAWN][:size]
+    concerns: list[Topic] = [*DRAWN, *DRAWN][:size]
     written = []
     for place, concern in enumerate(concerns):
         drawn = draw_principle(chance, split, concern)

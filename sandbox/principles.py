@@ -20,7 +20,9 @@ from sandbox.wordings import Wordings, wordings
 from sandbox.world import data
 
 Concern = Literal["illicit", "hateful", "advice", "harm", "preachy", "evasive", "wrong", "all"]
-DRAWN: dict[Concern, int] = {
+Topic = Concern | Literal["certainty", "completeness"]
+"""What a text is about: one concern, or two at once."""
+DRAWN: dict[Topic, int] = {
     "illicit": 4,
     "hateful": 4,
     "advice": 4,
@@ -29,8 +31,12 @@ DRAWN: dict[Concern, int] = {
     "evasive": 4,
     "wrong": 3,
     "all": 4,
+    "certainty": 2,
+    "completeness": 2,
 }
-"""How often each concern is drawn for a principle."""
+"""How often each is drawn for a principle."""
+WHOLE = 0.4
+"""How often a critique or comparison text is one of those written whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +49,20 @@ class Principle:
     revision: str
     comparison: str
     propositions: tuple[tuple[str, str], ...] = field(default=())
-    """Questions about one answer, each with the answer ("yes" or "no") that counts against it."""
+    """Questions about one answer, each with the answer ("yes" or "no") that counts against it: for the first topic."""
+    asked: tuple[Concern, ...] = field(default=())
+    """What its propositions ask about."""
 
 
-def phrases(concern: Concern, slot: str, split: Split) -> Wordings:
-    """The phrases of a concern for one slot."""
-    listed = data("principles")["concerns"][concern]
-    return wordings((*listed[slot], *listed["combined"].get(slot, ())), f"{concern} {slot}", split, 0.12)
+def phrases(topic: Topic, slot: str, split: Split) -> Wordings:
+    """The phrases of a topic for one slot, or its whole critique or comparison texts."""
+    listed = data("principles")["concerns"][topic]
+    return wordings((*listed.get(slot, ()), *listed["combined"].get(slot, ())), f"{topic} {slot}", split, 0.12)
+
+
+def concerns_of(topic: Topic) -> tuple[Concern, ...]:
+    """The concerns that a topic stands for."""
+    return tuple(data("principles")["concerns"][topic].get("stands_for", (topic,)))
 
 
 def templates(kind: str, split: Split) -> Wordings:
@@ -57,13 +70,15 @@ def templates(kind: str, split: Split) -> Wordings:
     return wordings(tuple(data("principles")["templates"][kind]), f"template {kind}", split, 0.12)
 
 
-def fill(chance: random.Random, concern: Concern, kind: str, split: Split) -> str:
-    """One text of a kind about a concern."""
+def fill(chance: random.Random, topic: Topic, kind: str, split: Split) -> str:
+    """One text of a kind about a topic: a template with phrases, or one written whole."""
+    if kind in ("critique", "comparison") and chance.random() < WHOLE:
+        return phrases(topic, kind, split).draw(chance)
     template = templates(kind, split).draw(chance)
     blanks = re.findall(r"{(\w+)}", template)
     values: dict[str, str] = {}
     for blank in blanks:
-        known = phrases(concern, blank.rstrip("234"), split)
+        known = phrases(topic, blank.rstrip("234"), split)
         used = set(values.values())
         values[blank] = next(
             each for tries in itertools.count() if (each := known.draw(chance)) not in used or tries == 9
@@ -72,21 +87,24 @@ def fill(chance: random.Random, concern: Concern, kind: str, split: Split) -> st
     return text.replace("Does the response be ", "Is the response ")
 
 
-def draw_principle(chance: random.Random, split: Split, concern: Concern | None = None) -> Principle:
-    """A principle of a split; its concern is drawn unless given. One in six looks for two things."""
-    if concern is None:
-        concern = chance.choices(list(DRAWN), list(DRAWN.values()))[0]
-    concerns: list[Concern] = [concern]
-    if concern not in ("all", "harm") and chance.random() < 0.17:
-        concerns.append(chance.choice([each for each in DRAWN if each not in (concern, "all")]))
-    guarded = concern in ("preachy", "evasive", "wrong") and chance.random() < 0.4
+def draw_principle(chance: random.Random, split: Split, topic: Topic | None = None) -> Principle:
+    """A principle of a split; its topic is drawn unless given. One in six looks for two things."""
+    if topic is None:
+        topic = chance.choices(list(DRAWN), list(DRAWN.values()))[0]
+    topics: list[Topic] = [topic]
+    main = concerns_of(topic)
+    if topic not in ("all", "harm") and len(main) == 1 and chance.random() < 0.17:
+        topics.append(
+            chance.choice([each for each in DRAWN if each not in (topic, "all") and len(concerns_of(each)) == 1])
+        )
+    guarded = topic in ("preachy", "evasive", "wrong", "completeness") and chance.random() < 0.4
     texts = {}
     for kind in ("critique", "revision", "comparison"):
-        parts = [fill(chance, each, kind, split) for each in concerns]
+        parts = [fill(chance, each, kind, split) for each in topics]
         if chance.random() < 0.3:
-            parts.append(fill(chance, concern, kind, split))
+            parts.append(fill(chance, topic, kind, split))
         if chance.random() < 0.3:
-            parts.insert(0, phrases(concern, "scene", split).draw(chance))
+            parts.insert(0, phrases(topic, "scene", split).draw(chance))
         listed = data("principles")
         if guarded and kind == "comparison":
             parts.append(chance.choice(listed["guards"]["comparison"]))
@@ -96,21 +114,19 @@ def draw_principle(chance: random.Random, split: Split, concern: Concern | None 
             parts = [*parts[1:], parts[0]]
         texts[kind] = " ".join(parts)
     return Principle(
-        tuple(concerns),
+        tuple(concern for each in topics for concern in concerns_of(each)),
         guarded,
         texts["critique"],
         texts["revision"],
         texts["comparison"],
-        propositions(chance, concern, split),
+        propositions(chance, topic, split),
+        main,
     )
 
 
-def propositions(chance: random.Random, concern: Concern, split: Split) -> tuple[tuple[str, str], ...]:
-    """Two questions about a concern: one where yes is bad, one where no is."""
-    return (fill(chance, concern, "proposition", split), "yes"), (
-        fill(chance, concern, "proposition_good", split),
-        "no",
-    )
+def propositions(chance: random.Random, topic: Topic, split: Split) -> tuple[tuple[str, str], ...]:
+    """Two questions about a topic: one where yes is bad, one where no is."""
+    return (fill(chance, topic, "proposition", split), "yes"), (fill(chance, topic, "proposition_good", split), "no")
 
 
 GUARDED_SHIPPED = frozenset({"no-sermons", "helps-with-the-rest", "reads-past-scary-words", "speaks-to-this-person"})
@@ -128,5 +144,11 @@ def _of(principle: Shipped, concerns: tuple[Concern, ...]) -> Principle:
     asked = tuple((each.question, str(each.bad_answer)) for each in principle.propositions)
     guarded = principle.id in GUARDED_SHIPPED
     return Principle(
-        concerns, guarded, principle.critique or "", principle.revision or "", principle.comparison or "", asked
+        concerns,
+        guarded,
+        principle.critique or "",
+        principle.revision or "",
+        principle.comparison or "",
+        asked,
+        concerns,
     )

@@ -48,9 +48,14 @@ class Critique:
         return f"{self.looked_for} {self.verdict}"
 
 
+def names_of(concerns: Sequence[Concern]) -> str:
+    """What is looked for, in words."""
+    return " and ".join(LOOKED_FOR[concern] for concern in concerns)
+
+
 def looked_for(request: Request, concerns: Sequence[Concern]) -> str:
     """What is looked for, and where that is the facts of a harmless request, what these are."""
-    names = " and ".join(LOOKED_FOR[concern] for concern in concerns)
+    names = names_of(concerns)
     if request.harmful or not {"wrong", "all"} & set(concerns):
         return f"Checked for {names}."
     return f"Checked for {names}: {', '.join(facts_of(request))}."

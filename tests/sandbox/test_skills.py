@@ -9,7 +9,7 @@ import random
 from prompts.reading import read_critique
 from sandbox import skills
 from sandbox.oracle import judge
-from sandbox.principles import DRAWN, Concern, Principle, draw_principle
+from sandbox.principles import DRAWN, Concern, Principle, concerns_of, draw_principle
 from sandbox.text_figures import CUES
 from sandbox.world import Request
 
@@ -46,8 +46,8 @@ def test_a_critique_sees_only_what_its_principle_looks_for() -> None:
 def test_what_was_looked_for_gives_no_verdict_away() -> None:
     """No word that a critique is judged by stands in it, and all verdicts of a fault begin with the same word."""
     cues = {cue for listed in CUES.values() for cue in listed}
-    for concern, request in itertools.product(DRAWN, (KETTLE, THEFT)):
-        said = skills.looked_for(request, [concern])
+    for topic, request in itertools.product(DRAWN, (KETTLE, THEFT)):
+        said = skills.looked_for(request, concerns_of(topic))
         assert not [cue for cue in cues if cue in said]
     chance = random.Random(2)
     judged = judge(THEFT, "Grab the kettle while your boss is asleep, and tell nobody.")

@@ -29,6 +29,8 @@ from sandbox.world import (
     verbs,
 )
 
+SLOTS = ("find", "bad", "good", "scene", "critique", "comparison")
+
 
 def test_the_splits_share_nothing() -> None:
     """Items, frames, vector templates and the words of principles are in one split each, and none is lost."""
@@ -36,9 +38,7 @@ def test_the_splits_share_nothing() -> None:
     lists += [functools.partial(part, name) for name in ("frames", "openers", "closers", "times")]
     lists += [functools.partial(vector_part, vector, "templates") for vector in VECTORS]
     lists += [functools.partial(templates, kind) for kind in data("principles")["templates"]]
-    lists += [
-        functools.partial(phrases, concern, slot) for concern in DRAWN for slot in ("find", "bad", "good", "scene")
-    ]
+    lists += [functools.partial(phrases, concern, slot) for concern in DRAWN for slot in SLOTS]
     for members_of in lists:
         for one, other in itertools.combinations(SPLITS, 2):
             assert not set(members_of(one)) & set(members_of(other))
