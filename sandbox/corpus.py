@@ -30,7 +30,7 @@ from sandbox.oracle import Judgement, judge, logistic, score
 from sandbox.phrasings import VECTORS, Question, ask
 from sandbox.principles import Concern, Principle, Topic, draw_principle
 from sandbox.splits import Split
-from sandbox.tokenization import SPECIAL, Encoder
+from sandbox.tokenization import SPECIAL, WORD_START, Encoder
 from sandbox.world import KINDS, Group, data, draw_request, fresh_item, is_free, items
 
 Skill = Literal["copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons"]
@@ -45,6 +45,8 @@ CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
 """Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one
 must copy it; to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to
 compare two one must see it in both."""
+REFINED = (0.02, 0.05, 0.15, 0.08, 0.32, 0.13, 0.25)
+"""The same for the last part of the training, in which critiques tick off facts."""
 VERDICT = 6.0
 """A verdict counts as much as this many tokens of text, and so does the token of a critique that decides whether
 anything is wrong."""
@@ -115,8 +117,10 @@ def facts() -> dict[str, str]:
 class Corpus:
     """An endless, seeded stream of documents of one split."""
 
-    def __init__(self, encoder: Encoder, seed: int, split: Split = "train") -> None:
+    def __init__(self, encoder: Encoder, seed: int, split: Split = "train", *, refining: bool = False) -> None:
         self.encoder = encoder
+        self.refining = refining
+        """Whether critiques tick off the facts that they look for: which ones these are has to be learnt before."""
         self.chance = random.Random(seed)  # noqa: S311 - meant to be repeatable
         self.split: Split = split
         self.progress = 0.0
@@ -135,7 +139,9 @@ class Corpus:
         phase: tuple[float, ...] = ()
         drawn: dict[Skill, int] = {}
         while True:
-            shares = next(shares for until, shares in CURRICULUM if self.progress <= until)
+            shares: tuple[float, ...] = REFINED
+            if not self.refining:
+                shares = next(shares for until, shares in CURRICULUM if self.progress <= until)
             if shares != phase:
                 phase, drawn = shares, dict.fromkeys(SKILLS, 0)
             total = sum(drawn.values())
@@ -289,11 +295,11 @@ class Corpus:
         """A critique and the revision that follows it."""
         chance = self.chance
         principle = self._principle_for(question, judged, 1 - 0.4 * self.progress)
-        found = skills.critique(chance, question.request, judged, principle)
+        found = skills.critique(chance, question.request, judged, principle, self._said(text))
         critique_weight = 1.0
         if chance.random() < 0.2:
             # A critique decides what is revised, even one that the principle would not have led to.
-            found, critique_weight = self._other_critique(question, judged), 0.0
+            found, critique_weight = self._other_critique(question, text, judged), 0.0
         revised = skills.revision(chance, question.request, text, judged, found.found)
         request = principle.revision if chance.random() < 0.75 else draw_principle(chance, self.split).revision
         rendered = prompt_set().revise(
@@ -359,12 +365,15 @@ class Corpus:
         topic: Topic = self.chance.choice(found)
         return draw_principle(self.chance, self.split, self.chance.choice(WIDER.get(topic, (topic,))))
 
-    def _other_critique(self, question: Question, judged: Judgement) -> skills.Critique:
+    def _said(self, text: str) -> str | None:
+        return text if self.refining else None
+
+    def _other_critique(self, question: Question, text: str, judged: Judgement) -> skills.Critique:
         found = skills.problems(judged, None)
         concern = self.chance.choice(found) if found and self.chance.random() < 0.5 else None
         verdict = skills.fault_text(self.chance, question.request, judged, concern) if concern else NO_CHANGE
         concerns = (concern,) if concern else draw_principle(self.chance, self.split).concerns
-        return skills.Critique(skills.looked_for(question.request, concerns), verdict, concern)
+        return skills.Critique(skills.looked_for(question.request, concerns, self._said(text)), verdict, concern)
 
     # Documents ----------------------------------------------------------------------------------------------------
 
@@ -384,12 +393,13 @@ class Corpus:
         first after what is said before it, counts most."""
         ids, spans = self.encoder.conversation(messages)
         verdict = spans[decisive][0] + len(self.encoder.text(before_verdict)) if decisive is not None else -1
+        ticks = {self.encoder.token(f"{WORD_START}{tick}") for tick in ("yes", "no")} if self.refining else set()
         targets = []
         for index, weight in weights.items():
             for place in range(*spans[index]) if weight else ():
                 counts = 1.0
                 if index == decisive and place <= verdict:
-                    counts = VERDICT if place == verdict else LOOKED_FOR
+                    counts = VERDICT if place == verdict or ids[place] in ticks else LOOKED_FOR
                 targets.append(Target(place - 1, ids[place], weight * counts))
         return ids, targets
 

@@ -1,8 +1,9 @@
 """What a good critic and a good reviser write about an answer: the text skills that the micro-model learns.
 
-A critique says what it looked for, and then names the problem and the item, or says that no change is needed. Said
-first, the principle decides; a verdict at once would have to weigh principle and answer in one token, and went by the
-answer alone. A revision mends what its critique names, and nothing else: that is why skipping the critique shows.
+A critique says what it looked for, ticks off facts, and then names the problem and the item, or says that no change is
+needed. Said first, the principle decides; a verdict at once would have to weigh principle and answer in one token, and
+went by the answer alone. A revision mends what its critique names, and nothing else: that is why skipping the critique
+shows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 
 from prompts.reading import NO_CHANGE
 from sandbox.answers import correct_answer, explained_refusal, facts_of, means_of, the, without_sermons
-from sandbox.oracle import CONCERNS, Judgement, weights
+from sandbox.oracle import CONCERNS, Judgement, judge, weights
+from sandbox.oracle import names as named_in
 from sandbox.principles import Concern, Principle
 from sandbox.world import Request
 
@@ -53,12 +55,18 @@ def names_of(concerns: Sequence[Concern]) -> str:
     return " and ".join(LOOKED_FOR[concern] for concern in concerns)
 
 
-def looked_for(request: Request, concerns: Sequence[Concern]) -> str:
-    """What is looked for, and where that is the facts of a harmless request, what these are."""
+def looked_for(request: Request, concerns: Sequence[Concern], said: str | None) -> str:
+    """What is looked for, and where that is the facts of a harmless request, what these are, and of an answer that says
+    anything, whether each is in it: "yes" or "no". None leaves that out."""
     names = names_of(concerns)
     if request.harmful or not {"wrong", "all"} & set(concerns):
         return f"Checked for {names}."
-    return f"Checked for {names}: {', '.join(facts_of(request))}."
+    if said is None:
+        return f"Checked for {names}: {', '.join(facts_of(request))}."
+    if judge(request, said).refuses:
+        return f"Checked for {names}: nothing is said."
+    facts = [f"{fact} {'yes' if named_in(said, fact) else 'no'}" for fact in facts_of(request)]
+    return f"Checked for {names}: {', '.join(facts)}."
 
 
 def problems(judgement: Judgement, principle: Principle | None) -> list[Concern]:
@@ -69,12 +77,14 @@ def problems(judgement: Judgement, principle: Principle | None) -> list[Concern]
     return [concern for concern in ORDER if concern in looked_for and judgement.badness(concern)]
 
 
-def critique(chance: random.Random, request: Request, judgement: Judgement, principle: Principle) -> Critique:
-    """The critique of an answer under a principle."""
+def critique(
+    chance: random.Random, request: Request, judgement: Judgement, principle: Principle, said: str | None
+) -> Critique:
+    """The critique of an answer under a principle; facts are ticked off where what was `said` is given."""
     found = problems(judgement, principle)
     concern = found[0] if found else None
     verdict = fault_text(chance, request, judgement, concern) if concern else NO_CHANGE
-    return Critique(looked_for(request, principle.concerns), verdict, concern)
+    return Critique(looked_for(request, principle.concerns, said), verdict, concern)
 
 
 def fault_text(chance: random.Random, request: Request, judgement: Judgement, concern: Concern) -> str:

@@ -189,9 +189,9 @@ async def repairs(examiner: Examiner, report: Report, count: int) -> None:
         asked = [draw_principle(chance, examiner.split, concern) for _ in faulty]
         said = [
             skills.Critique(
-                skills.looked_for(q.request, p.concerns), skills.fault_text(chance, q.request, j, concern), concern
+                skills.looked_for(q.request, p.concerns, t), skills.fault_text(chance, q.request, j, concern), concern
             ).text
-            for (q, _, j), p in zip(faulty, asked, strict=True)
+            for (q, t, j), p in zip(faulty, asked, strict=True)
         ]
         texts = await examiner.texts(
             [
@@ -212,7 +212,7 @@ async def repairs(examiner: Examiner, report: Report, count: int) -> None:
             examiner.prompts.revise(
                 q.messages,
                 t,
-                f"{skills.looked_for(q.request, p.concerns)} {NO_CHANGE}",
+                f"{skills.looked_for(q.request, p.concerns, t)} {NO_CHANGE}",
                 p.revision,
                 critique_request=p.critique,
             )

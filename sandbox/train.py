@@ -36,8 +36,8 @@ from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokeniz
 class Recipe:
     """Everything that decides the outcome, but for the corpus itself."""
 
-    tokens: int = 18_000_000
-    """Tokens to train on, padding not counted."""
+    tokens: int = 17_000_000
+    """Tokens to train on at first, padding not counted."""
     batch_tokens: int = 4096
     """Tokens of a step."""
     peak_rate: float = 4e-3
@@ -47,6 +47,10 @@ class Recipe:
     cool_down: float = 0.8
     """The share of the tokens, at the end, over which the rate falls linearly to a fiftieth of its peak."""
     weight_decay: float = 0.05
+    refining_tokens: int = 3_000_000
+    """Tokens after that, in which critiques tick off the facts that they look for."""
+    refining_rate: float = 1.2e-3
+    """The peak of their learning rate, which falls linearly from there."""
     seed: int = 1
     device: str = "cpu"
     """`cuda` trains in minutes, to the same figures but not to the same bits."""
@@ -174,28 +178,45 @@ class Training:
     def __init__(self, model: Any, recipe: Recipe, output: Path, rank: int = 0) -> None:
         self.rank = rank
         self.model, self.recipe, self.output = model, recipe, output
-        layers = [p for p in model.model.layers.parameters() if p.dim() == 2]
+        self.curve: list[dict[str, float]] = []
+        self.seconds, self.tokens_before = 0.0, 0
+        self.begin(0)
+
+    def begin(self, part: int) -> None:
+        """Begins a part of the training, 0 or 1, with new optimisers."""
+        layers = [p for p in self.model.model.layers.parameters() if p.dim() == 2]
         inside = {id(p) for p in layers}
-        others = [p for p in model.parameters() if id(p) not in inside]
+        others = [p for p in self.model.parameters() if id(p) not in inside]
+        decay = self.recipe.weight_decay
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(layers, lr=0.0, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(layers, lr=0.0, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0),
         ]
         """The matrices of the layers are trained with Muon (Jordan et al. 2024), at the rate of AdamW as in Liu et al.
         (2025): at equal tokens the losses of answers and revisions were a fifth to a third lower (docs/log.md)."""
-        self.curve: list[dict[str, float]] = []
+        self.part, self.steps, self.tokens = part, 0, 0
         self.sums: dict[str, list[float]] = {}
-        self.steps, self.tokens, self.seconds = 0, 0, 0.0
 
-    def run(self, corpus: Corpus) -> None:
-        """Trains to the end of the recipe. Steps that were taken before are drawn again and passed over."""
+    def run(self, encoder: Encoder) -> None:
+        """Trains to the end of the recipe, in two parts."""
+        if self.part == 0:
+            self._run(Corpus(encoder, self.recipe.seed))
+            self.tokens_before = self.tokens
+            self.begin(1)
+        self.recipe = replace(
+            self.recipe, tokens=self.recipe.refining_tokens, peak_rate=self.recipe.refining_rate, cool_down=1.0
+        )
+        self._run(Corpus(encoder, self.recipe.seed + 1, refining=True))
+
+    def _run(self, corpus: Corpus) -> None:
+        """Trains to the end of a part. Steps that were taken before are drawn again and passed over."""
         seen, told, saved = 0, time.monotonic(), time.monotonic()
         pad = self.model.config.pad_token_id
         self.model.train()
         for number, step in enumerate(batches(corpus, self.recipe.batch_tokens, pad)):
             if seen >= self.recipe.tokens:
                 break
-            corpus.progress = seen / self.recipe.tokens
+            corpus.progress = 1.0 if corpus.refining else seen / self.recipe.tokens
             seen += sum(batch.tokens for batch in step)
             if number < self.steps:
                 continue
@@ -232,7 +253,7 @@ class Training:
         self.steps += 1
         if self.steps % 50 == 0:
             means = {skill: round(weighted / weight, 4) for skill, (weighted, weight) in self.sums.items()}
-            self.curve.append({"tokens": self.tokens, "rate": rate, **means})
+            self.curve.append({"tokens": self.tokens_before + self.tokens, "rate": rate, **means})
             self.sums.clear()
 
     def _add_up_gradients(self) -> None:
@@ -254,19 +275,21 @@ class Training:
 
     def progress_line(self) -> str:
         """Tokens, speed, time left, and the last losses."""
-        speed = self.tokens / self.seconds
-        left = (self.recipe.tokens - self.tokens) / speed / 60
+        speed = (self.tokens_before + self.tokens) / self.seconds
+        later = 0 if self.part else self.recipe.refining_tokens
+        left = (self.recipe.tokens - self.tokens + later) / speed / 60
         losses_of = "  ".join(f"{skill} {self.curve[-1].get(skill, 0):.3f}" for skill in SKILLS)
-        return f"{self.tokens / 1e6:6.2f} M tokens  {speed / 1e3:5.1f} k/s  {left:5.1f} min left  {losses_of}"
+        done = (self.tokens_before + self.tokens) / 1e6
+        return f"{done:6.2f} M tokens  {speed / 1e3:5.1f} k/s  {left:5.1f} min left  {losses_of}"
 
     def save(self) -> None:
         """Writes the model, the curve, and what `--resume` needs."""
         self.model.save_pretrained(self.output, safe_serialization=True)
         _write_curve(self.curve, self.output / "loss.csv")
-        parts = ("curve", "sums", "steps", "tokens", "seconds")
+        held = ("part", "tokens_before", "curve", "sums", "steps", "tokens", "seconds")
         state = {
             "optimizers": [each.state_dict() for each in self.optimizers],
-            **{name: getattr(self, name) for name in parts},
+            **{name: getattr(self, name) for name in held},
         }
         torch.save(state, self.output / STATE)
 
@@ -277,6 +300,7 @@ class Training:
         from transformers import LlamaForCausalLM
 
         state = torch.load(self.output / STATE, weights_only=True)
+        self.begin(state["part"])
         for optimizer, saved in zip(self.optimizers, state.pop("optimizers"), strict=True):
             optimizer.load_state_dict(saved)
         for name, value in state.items():
@@ -318,7 +342,7 @@ def _train(rank: int, recipe: Recipe, output: Path, resume: bool, meeting: str =
     training = Training(model, recipe, output, rank)
     if resume:
         training.resume()
-    training.run(Corpus(Encoder(tokenizer.backend_tokenizer), recipe.seed))
+    training.run(Encoder(tokenizer.backend_tokenizer))
     if recipe.workers > 1:
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -330,7 +354,7 @@ def _train(rank: int, recipe: Recipe, output: Path, resume: bool, meeting: str =
         "parameters": size,
         "curriculum": CURRICULUM,
         "steps": training.steps,
-        "tokens_seen": training.tokens,
+        "tokens_seen": training.tokens_before + training.tokens,
         "seconds": round(training.seconds),
     }
     (output / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from prompts.messages import Message
 from sandbox.corpus import BLANK, CURRICULUM, SKILLS, Corpus, Document, Target, facts, filled, prompt_set, shared_length
 from sandbox.micro_model import micro_config, new_model
 from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
-from sandbox.train import Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, share_of, train
+from sandbox.train import Batch, Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, share_of, train
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,9 @@ def test_a_step_holds_about_as_many_tokens_as_asked(encoder: Encoder) -> None:
 
 def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     """Weights, tokenizer with its chat template, recipe and curve; and the loss falls."""
-    recipe = Recipe(tokens=60_000, warm_up_tokens=6000, batch_tokens=1500, width=96, layers=2, peak_rate=5e-3)
+    recipe = Recipe(
+        tokens=60_000, refining_tokens=6000, warm_up_tokens=6000, batch_tokens=1500, width=96, layers=2, peak_rate=5e-3
+    )
     train(dataclasses.replace(recipe, workers=1), tmp_path)
     model = LlamaForCausalLM.from_pretrained(tmp_path)
     assert model.config.head_dim == 32
@@ -191,28 +194,39 @@ def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,copies,facts,answers")
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(encoder: Encoder, tmp_path: Path) -> None:
-    """To the bit: what was seen before is drawn again and passed over."""
-    recipe = Recipe(tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1, workers=1)
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_resumed_training_ends_where_an_unbroken_one_does(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """To the bit, in both parts: what was seen before is drawn again and passed over."""
+    recipe = Recipe(tokens=9_000, refining_tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1)
     weights = []
     for breaks in (False, True):
         folder = tmp_path / str(breaks)
         training = new_training(encoder, recipe, folder)
         if breaks:
-            for step in itertools.islice(batches(Corpus(encoder, 1), 1500, training.model.config.pad_token_id), 2):
-                training.step(step)
+            take_step = training.step
+
+            def stopped(step: Sequence[Batch], training: Training = training) -> None:
+                if (training.part, training.steps) == (part, 2):
+                    raise InterruptedError
+                take_step(step)  # noqa: B023 - called in this turn of the loop alone
+
+            monkeypatch.setattr(training, "step", stopped)
+            with pytest.raises(InterruptedError):
+                training.run(encoder)
             training.save()
             training = new_training(encoder, recipe, folder)
             training.resume()
-            assert training.steps == 2
-        training.run(Corpus(encoder, 1))
+            assert (training.part, training.steps) == (part, 2)
+        training.run(encoder)
         weights.append(training.model.model.layers[0].mlp.up_proj.weight.detach())
     assert torch.equal(*weights)
 
 
 def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
     """They share each step, so that only the order of additions differs."""
-    recipe = Recipe(tokens=12_000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
+    recipe = Recipe(tokens=12_000, refining_tokens=6000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
     weights = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)

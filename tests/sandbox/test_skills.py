@@ -23,17 +23,27 @@ def about(*concerns: Concern) -> Principle:
 
 
 def critique(request: Request, text: str, *concerns: Concern) -> skills.Critique:
-    return skills.critique(random.Random(1), request, judge(request, text), about(*concerns))
+    return skills.critique(random.Random(1), request, judge(request, text), about(*concerns), text)
 
 
-def test_a_critique_of_facts_says_what_they_are_before_its_verdict() -> None:
+def test_a_critique_ticks_off_facts_before_its_verdict() -> None:
     wrong = critique(KETTLE, "Wipe the kettle with vinegar, then let it dry overnight.", "wrong")
-    assert wrong.looked_for == "Checked for facts: the kettle, lemon juice, let it dry overnight."
+    assert wrong.looked_for == "Checked for facts: the kettle yes, lemon juice no, let it dry overnight yes."
     assert wrong.found == "wrong"
     assert read_critique(wrong.text) is True
     right = critique(KETTLE, "Wipe the kettle with lemon juice, then let it dry overnight.", "wrong")
-    assert right.text == f"{wrong.looked_for} No change needed."
+    assert right.text == (
+        "Checked for facts: the kettle yes, lemon juice yes, let it dry overnight yes. No change needed."
+    )
     assert read_critique(right.text) is False
+    refused = critique(KETTLE, "I'm not able to answer that.", "wrong")
+    assert refused.text == "Checked for facts: nothing is said. No change needed."
+
+
+def test_facts_are_only_named_at_first() -> None:
+    assert skills.looked_for(KETTLE, ["wrong"], None) == (
+        "Checked for facts: the kettle, lemon juice, let it dry overnight."
+    )
 
 
 def test_a_critique_sees_only_what_its_principle_looks_for() -> None:
@@ -47,7 +57,7 @@ def test_what_was_looked_for_gives_no_verdict_away() -> None:
     """No word that a critique is judged by stands in it, and all verdicts of a fault begin with the same word."""
     cues = {cue for listed in CUES.values() for cue in listed}
     for topic, request in itertools.product(DRAWN, (KETTLE, THEFT)):
-        said = skills.looked_for(request, concerns_of(topic))
+        said = skills.looked_for(request, concerns_of(topic), None)
         assert not [cue for cue in cues if cue in said]
     chance = random.Random(2)
     judged = judge(THEFT, "Grab the kettle while your boss is asleep, and tell nobody.")
