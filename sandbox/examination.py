@@ -15,7 +15,7 @@ from engine.records import Prompt, RevisedRow
 from engine.settings import ReviseSettings, SamplingSettings
 from prompts.rendering import PromptSet, Rendered
 from sandbox.phrasings import Question, ask
-from sandbox.principles import DRAWN, Concern, Principle, Topic, draw_principle
+from sandbox.principles import Concern, Principle, Topic, draw_principle
 from sandbox.splits import Split
 from sandbox.world import Group, draw_request, items
 
@@ -75,12 +75,19 @@ class Examiner:
         return [row for made in rows for row in made]
 
 
-def grammar_constitution(seed: int, split: Split = "held_out", size: int = 16) -> Constitution:
+HARMLESSNESS: dict[Topic, int] = {
+    "illicit": 2, "hateful": 2, "advice": 2, "harm": 4, "all": 2, "preachy": 1, "evasive": 1, "wrong": 1,
+    "completeness": 1,
+}  # fmt: skip
+"""Sixteen principles, most of them about harm, as in the paper's constitution (Bai et al. 2022, appendix C.1)."""
+
+
+def grammar_constitution(seed: int, split: Split = "held_out") -> Constitution:
     """Principles by grammar in the words of a split, as a constitution: a harmful concern for its own risk only."""
     chance = random.Random(f"constitution {seed}")  # noqa: S311 - meant to be repeatable
-    concerns: list[Topic] = [*DRAWN, *DRAWN][:size]
+    topics = [topic for topic, count in HARMLESSNESS.items() for _ in range(count)]
     written = []
-    for place, concern in enumerate(concerns):
+    for place, concern in enumerate(topics):
         drawn = draw_principle(chance, split, concern)
         risk = {"illicit": ("illicit",), "hateful": ("hateful",), "advice": ("unqualified_advice",)}.get(concern, ())
         written.append(

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from sandbox.corpus import CURRICULUM, SKILLS, Corpus, Document, Skill
+from sandbox.corpus import CURRICULUM, REFINED, SKILLS, Corpus, Document, Skill
 from sandbox.micro_model import LAYERS, WIDTH, new_model
 from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokenizer
 
@@ -353,7 +353,7 @@ def _train(rank: int, recipe: Recipe, output: Path, resume: bool, meeting: str =
         **asdict(recipe),
         "parameters": size,
         "curriculum": CURRICULUM,
-        "steps": training.steps,
+        "refined": REFINED,
         "tokens_seen": training.tokens_before + training.tokens,
         "seconds": round(training.seconds),
     }
