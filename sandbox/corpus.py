@@ -30,7 +30,7 @@ from sandbox.oracle import Judgement, judge, logistic, score
 from sandbox.phrasings import VECTORS, Question, ask
 from sandbox.principles import Concern, Principle, Topic, draw_principle
 from sandbox.splits import Split
-from sandbox.tokenization import SPECIAL, WORD_START, Encoder
+from sandbox.tokenization import SPECIAL, Encoder
 from sandbox.world import KINDS, Group, data, draw_request, fresh_item, is_free, items
 
 Skill = Literal["copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons"]
@@ -393,7 +393,7 @@ class Corpus:
         first after what is said before it, counts most."""
         ids, spans = self.encoder.conversation(messages)
         verdict = spans[decisive][0] + len(self.encoder.text(before_verdict)) if decisive is not None else -1
-        ticks = {self.encoder.token(f"{WORD_START}{tick}") for tick in ("yes", "no")} if self.refining else set()
+        ticks = {self.encoder.text(f" {tick}")[0] for tick in ("yes", "no")} if self.refining else set()
         targets = []
         for index, weight in weights.items():
             for place in range(*spans[index]) if weight else ():

@@ -199,7 +199,9 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     """To the bit, in both parts: what was seen before is drawn again and passed over."""
-    recipe = Recipe(tokens=9_000, refining_tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1)
+    recipe = Recipe(
+        tokens=9_000, refining_tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1, workers=1
+    )
     weights = []
     for breaks in (False, True):
         folder = tmp_path / str(breaks)
