@@ -54,7 +54,8 @@ class SamplerSettings(Settings):
         own: dict[str, Any] = {"batch_size": self.batch_size}
         if self.backend == "vllm":
             own = {"gpu_memory_utilization": self.gpu_memory_utilization, "engine_args": self.engine_args}
-        return policy.model_copy(update={"backend": self.backend, "replicas": self.replicas, "dtype": self.dtype, **own})
+        own |= {"backend": self.backend, "replicas": self.replicas, "dtype": self.dtype}
+        return policy.model_copy(update=own)
 
 
 class AnswerSettings(Settings):

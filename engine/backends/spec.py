@@ -15,7 +15,6 @@ from pydantic import (
     PositiveInt,
 )
 
-
 NumberType = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 
 

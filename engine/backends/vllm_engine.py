@@ -39,8 +39,8 @@ GRACE = 10.0
 CPU_BATCHED_TOKENS = 8192
 """Tokens of one step of the CPU build at least; more where the window is larger, since no prompt is cut."""
 CPU_BLOCK = 32
-"""Tokens of a block of the CPU build's cache, where its own default is 128: prompts share whole blocks alone, and labels
-came half as fast again (docs/performance.md)."""
+"""Tokens of a block of the CPU build's cache, where its own default is 128: prompts share whole blocks alone, and
+labels came half as fast again (docs/performance.md)."""
 LOOK_EVERY = 0.2
 """Seconds between two looks for new processes while the engine starts."""
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
