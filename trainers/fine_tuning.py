@@ -213,7 +213,8 @@ def _mixed(
     counts = mixture([len(rows), len(helpful)], [1.0, ratio])
     mixed: list[Encoded] = []
     for name, part, count in zip(("other", "helpful"), (rows, helpful), counts, strict=True):
-        mixed += drawn(part, [f"{each.row.item_id} {each.row.origin}" for each in part], count, settings.seed)
+        # By what a row says, not by where it comes from: a run in another folder draws the same.
+        mixed += drawn(part, [f"{each.row.item_id} {each.row.completion}" for each in part], count, settings.seed)
         left_out[f"over the ratio ({name} rows)"] += len(part) - count
     return mixed
 

@@ -59,6 +59,18 @@ def test_helpful_rows_are_mixed_in_the_stated_ratio(tiny_model: Path, tmp_path: 
     assert found.left_out["over the ratio (helpful rows)"] == 16
 
 
+def test_what_is_drawn_for_the_ratio_does_not_depend_on_the_folder(tiny_model: Path, tmp_path: Path) -> None:
+    drawn = []
+    for place in ("one", "another"):
+        folder = tmp_path / place
+        folder.mkdir()
+        rows = write_rows(folder / "rows.jsonl", 8)
+        helpful = {"answers": write_rows(folder / "helpful.jsonl", 20, "Gladly."), "ratio": 0.5}
+        prepared(settings(tiny_model, demonstrations=rows, helpful=helpful), folder)
+        drawn.append([row["item_id"] for row in learnt(folder)])
+    assert drawn[0] == drawn[1]
+
+
 def test_a_stopped_training_goes_on_to_the_same_losses(tiny_model: Path, tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 48)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
