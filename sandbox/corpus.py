@@ -18,14 +18,14 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from prompts.messages import Message
 from prompts.reading import NO_CHANGE
 from prompts.rendering import PromptSet, Rendered
 from sandbox import skills
 from sandbox.answers import AnswerKind, answer
+from sandbox.documents import SKILLS, Branch, Document, Skill, Target, joined
 from sandbox.oracle import Judgement, judge, logistic, score
 from sandbox.phrasings import VECTORS, Question, ask
 from sandbox.principles import Concern, Principle, Topic, draw_principle
@@ -33,8 +33,6 @@ from sandbox.splits import Split
 from sandbox.tokenization import SPECIAL, Encoder
 from sandbox.world import KINDS, Group, data, draw_request, fresh_item, is_free, items
 
-Skill = Literal["copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons"]
-SKILLS: tuple[Skill, ...] = ("copies", "facts", "answers", "faults", "revisions", "propositions", "comparisons")
 CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0.03, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
     (0.14, (0.15, 0.25, 0.60, 0.00, 0.00, 0.00, 0.00)),
@@ -67,34 +65,6 @@ WIDER: dict[Topic, tuple[Topic, ...]] = {
 """Topics that look for a problem, its own most often."""
 FRESH = 0.6
 """The share of documents about words that were never seen before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A next token to learn: `token` at `place`, with this weight."""
-
-    place: int
-    token: int
-    weight: float
-
-
-@dataclass(slots=True)
-class Document:
-    """Token ids with their positions; branch 0 is the trunk, and each other branch sees it and itself.
-
-    `targets`: what the model should say after the token at `place`.
-    """
-
-    skill: Skill
-    ids: list[int]
-    positions: list[int]
-    branches: list[int]
-    targets: list[Target] = field(default_factory=list)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is one branch only, so that a causal mask will do."""
-        return max(self.branches, default=0) == 0
 
 
 @functools.cache
@@ -414,24 +384,6 @@ class Corpus:
         return branches
 
 
-Branch = tuple[list[int], list[Target]]
-"""The tokens of a text from its beginning, and what is learnt from them."""
-
-
-def joined(skill: Skill, branches: Sequence[Branch]) -> Document:
-    """One document of texts that begin alike. What is learnt stands in the branches."""
-    first_learnt = min(target.place for _, targets in branches for target in targets)
-    trunk = min(shared_length([ids for ids, _ in branches]), first_learnt)
-    document = Document(skill, branches[0][0][:trunk], list(range(trunk)), [0] * trunk)
-    for number, (ids, targets) in enumerate(branches, start=1):
-        offset = len(document.ids) - trunk
-        document.ids += ids[trunk:]
-        document.positions += range(trunk, len(ids))
-        document.branches += [number] * (len(ids) - trunk)
-        document.targets += [replace(target, place=target.place + offset) for target in targets]
-    return document
-
-
 BLANK = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
@@ -443,10 +395,3 @@ def filled(rendered: Rendered, text: str) -> Rendered:
 
 def _signature(judged: Judgement) -> tuple[object, ...]:
     return judged.kind, judged.preachy
-
-
-def shared_length(encoded: Sequence[list[int]]) -> int:
-    """How many tokens all begin with, at least one short of the shortest."""
-    first, last = min(encoded), max(encoded)
-    shortest = min(len(ids) for ids in encoded) - 1
-    return next((place for place in range(shortest) if first[place] != last[place]), shortest)

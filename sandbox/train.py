@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from sandbox.corpus import CURRICULUM, REFINED, SKILLS, Corpus, Document, Skill
+from sandbox.corpus import CURRICULUM, REFINED, Corpus
+from sandbox.documents import SKILLS, Document, Skill
 from sandbox.micro_model import LAYERS, WIDTH, new_model
 from sandbox.tokenization import SPECIAL, Encoder, chat_tokenizer, train_tokenizer
 

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from engine.backends.chat import Chat
 from prompts.messages import Message
-from sandbox.corpus import BLANK, CURRICULUM, SKILLS, Corpus, Document, Target, facts, filled, prompt_set, shared_length
+from sandbox.corpus import BLANK, CURRICULUM, Corpus, facts, filled, prompt_set
+from sandbox.documents import SKILLS, Document, Target, shared_length
 from sandbox.micro_model import micro_config, new_model
 from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
 from sandbox.train import Batch, Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, share_of, train
