@@ -16,46 +16,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from charter.estimate_lines import Line, Machine, Open
-from charter.evaluating import load_constitutions
-from charter.evaluating import prompt_set as asking_of
+from charter.estimate_lines import Line, Machine, Open, rows_missing, size_missing
 from charter.expected_calls import (
     CHARACTERS_A_TOKEN,
     Asked,
     asked_a_prompt,
     calibrated,
     counting_models,
+    judging_calls,
     rows_of,
 )
-from charter.gpus import PREFILL_SHARE, SEQUENCES, WEIGHT_BYTES, Rates, expected_rates, training_seconds
+from charter.gpus import SEQUENCES, Rates, expected_rates
 from charter.known_sizes import Prompts, Sizes, mixed, pairs_a_prompt, prompts_of, step_folder
 from charter.loop import Step
 from charter.recipe import Recipe
 from charter.run import STAGES, plan_of, stages_of
-from charter.training_plan import Shape, memory, steps_of
+from charter.training_estimate import training_line
 from constitution.faults import BadInput, Fault
 from constitution.loading import load_constitution
 from engine.backends.spec import ModelSpec, Price
 from engine.cost import Usage
 from engine.hosting import has_engine
-from engine.records import Call, Comparison, Prompt, Response
 from engine.settings import SampleSettings, StageSettings
 from engine.stages import rows_an_order
 from engine.storage import Folder
-from evaluation.judgements import group_of
 from evaluation.policies import (
-    Answered,
     EvaluationSettings,
-    JudgeChain,
-    JudgedAnswer,
-    Judging,
-    PairChain,
     answer_stage,
-    constitutions_of,
     sample_settings,
 )
-from trainers.reinforcement import ReinforcementSettings
-from trainers.settings import TrainingSettings
 
 # The driver's are measured; the others are set near one measurement of benchmarks/row_cost.py on a loaded machine
 # (docs/scaling.md).
@@ -162,7 +151,7 @@ class ClusterEstimate:
         for spec in engines:
             found = self._rates(spec)
             if found is None:
-                return _size_missing(step, stage, spec.model)
+                return size_missing(step, stage, spec.model)
             rates[spec.model] = found
         known = {"step": step, "work": stage, "rows": rows, "token_money": money, "measured": measured, **total}
         if len(engines) < len(specs):
@@ -212,7 +201,7 @@ class ClusterEstimate:
         self.sizes.made_of[step_folder(settings)] = settings.model
         parameters = self.sizes.parameters_of(settings.model)
         if parameters is None:
-            yield _size_missing(step.name, "training", settings.model)
+            yield size_missing(step.name, "training", settings.model)
             return
         rows, answer = self.rows.get(step.name), float(ANSWER_TOKENS)
         if step.kind == "sft":
@@ -317,94 +306,6 @@ class ClusterEstimate:
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
-
-
-def training_line(
-    step: str,
-    kind: str,
-    settings: TrainingSettings,
-    parameters: float,
-    others: Mapping[str, float | None],
-    rows: int,
-    answer: float,
-    machine: Machine,
-) -> Line | Open:
-    """A training on `rows` rows, or prompts. `others` are the models that every worker holds beside the trained one."""
-    how, gpu = settings.optimization, machine.gpu
-    missing = [name for name, size in others.items() if size is None]
-    if missing:
-        return _size_missing(step, "training", missing[0])
-    beside = sum(size or 0.0 for size in others.values())
-    workers = settings.launch.workers or min(machine.gpus, machine.node)
-    workers = min(machine.gpus if machine.fill else workers, max(1, how.batch_size // how.micro_batch_size))
-    need = memory(settings, shape_from(settings, parameters), WEIGHT_BYTES, beside).total
-    if need > gpu.memory:
-        hint = "train adapters (lora:)" if settings.lora is None else "take larger GPUs"
-        reason = f"does not fit: a worker needs {need / 1e9:.0f} GB of {gpu.memory / 1e9:.0f}; {hint}"
-        return Open(step, "training", reason)
-    answers = 2 if kind in ("pm", "dpo") else 1
-    tokens = min(settings.max_length, machine.prompt_tokens + answers * answer)
-    steps = steps_of(settings, rows)
-    learnt = steps * how.batch_size * tokens
-    learning = training_seconds(gpu, parameters, learnt, computed_again=how.gradient_checkpointing)
-    reading = 2 * beside * learnt / (PREFILL_SHARE * gpu.flops)
-    parts = {"start": machine.start, "training": learning / workers, "reference and rewards": reading / workers}
-    if isinstance(settings, ReinforcementSettings):
-        # A step waits for its longest completion.
-        rates = expected_rates(gpu, parameters, max(1, how.batch_size // workers))
-        parts["generation"] = steps * settings.sampling.max_tokens * rates.token_seconds
-    note = "" if workers == machine.gpus else f"{workers} of {machine.gpus} GPUs: launch.workers"
-    return Line(step, "training", steps * how.batch_size, prompt_tokens=learnt, gpus=workers, parts=parts, note=note)
-
-
-def shape_from(settings: TrainingSettings, parameters: float) -> Shape:
-    """The shape of a usual decoder of this size: 12 × layers × width² parameters, 128 as wide as it is deep. Adapters
-    are a hundredth of it."""
-    width = (parameters * 128 / 12) ** (1 / 3)
-    trained = parameters / 100 if settings.lora else parameters
-    return Shape(round(parameters), round(trained), round(width), round(width / 128))
-
-
-def judging_calls(
-    settings: EvaluationSettings, prompts: Sequence[Prompt], answer_share: float
-) -> dict[str, list[Asked]]:
-    """What the judge is asked of every policy's answer to a prompt, and of every two policies' answers."""
-    judge = settings.model_that_judges
-    assert judge is not None
-    model = counting_models([judge], answer_share)[judge.model]
-    judging = Judging(
-        settings, constitutions_of(load_constitutions(settings)), asking_of(settings), by="judge", oracle=None
-    )
-    tokens = max(1, round(settings.max_tokens * answer_share))
-    known = [prompt for prompt in prompts if group_of(prompt.category)]
-    sets = [(name, at) for at in settings.temperatures for name in settings.policies]
-    answers = {
-        prompt.item_id: [
-            Answered(name, at, _answer(prompt, place, tokens)) for place, (name, at) in enumerate(sets)
-        ]
-        for prompt in known
-    }  # fmt: skip
-    first = {key: each[: len(settings.policies)] for key, each in answers.items()}
-    judged = JudgeChain(judging.judge({"judge": model}), answers)
-    found = {"03_judged": asked_a_prompt(rows_of(judged, known), JudgedAnswer)}
-    if settings.pairing and len(settings.policies) > 1:
-        compared = PairChain(judging.chains({"judge": model}), first, list(settings.policies), None)
-        found["04_compared"] = asked_a_prompt(rows_of(compared, known), Comparison)
-    return found
-
-
-def _answer(prompt: Prompt, place: int, tokens: int) -> Response:
-    text = (f"{prompt.item_id}{place} " * tokens)[: tokens * CHARACTERS_A_TOKEN]
-    return Response(place, text, Call("respond", "", "", "", 0, 0.0, 1.0, tokens, 0, 0, tokens, "stop"))
-
-
-def rows_missing(step: str, work: str) -> Open:
-    """Nobody knows how many rows there are."""
-    return Open(step, work, f"its data is not here: --rows {step}=NUMBER")
-
-
-def _size_missing(step: str, work: str, model: str) -> Open:
-    return Open(step, work, f"how large {model} is: --parameters {model}=8 (in billions)")
 
 
 def _engine_seconds(asked: Sequence[Asked], spec: ModelSpec, rates: Rates) -> float:

@@ -75,3 +75,13 @@ class Open:
     step: str
     work: str
     reason: str
+
+
+def rows_missing(step: str, work: str) -> Open:
+    """Nobody knows how many rows there are."""
+    return Open(step, work, f"its data is not here: --rows {step}=NUMBER")
+
+
+def size_missing(step: str, work: str, model: str) -> Open:
+    """Nobody knows how large a model is."""
+    return Open(step, work, f"how large {model} is: --parameters {model}=8 (in billions)")

@@ -13,11 +13,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from charter.evaluating import load_constitutions
+from charter.evaluating import prompt_set as asking_of
 from engine.backends.spec import ModelSpec
 from engine.chains import Chain
 from engine.cost import Usage, usage_of
 from engine.model import Choice, Completion, Sampling
-from engine.records import Prompt, as_table
+from engine.records import Call, Comparison, Prompt, Response, as_table
+from evaluation.judgements import group_of
+from evaluation.policies import (
+    Answered,
+    EvaluationSettings,
+    JudgeChain,
+    JudgedAnswer,
+    Judging,
+    PairChain,
+    constitutions_of,
+)
 from prompts.messages import Message
 
 CHARACTERS_A_TOKEN = 4
@@ -145,3 +157,36 @@ def _calibrated(asked: Asked, measured: Usage | None, prompts: int, *, same_sett
         cached_tokens=measured.cached_tokens * each,
         completion_tokens=measured.completion_tokens * each,
     )
+
+
+def judging_calls(
+    settings: EvaluationSettings, prompts: Sequence[Prompt], answer_share: float
+) -> dict[str, list[Asked]]:
+    """What the judge is asked of every policy's answer to a prompt, and of every two policies' answers."""
+    judge = settings.model_that_judges
+    assert judge is not None
+    model = counting_models([judge], answer_share)[judge.model]
+    judging = Judging(
+        settings, constitutions_of(load_constitutions(settings)), asking_of(settings), by="judge", oracle=None
+    )
+    tokens = max(1, round(settings.max_tokens * answer_share))
+    known = [prompt for prompt in prompts if group_of(prompt.category)]
+    sets = [(name, at) for at in settings.temperatures for name in settings.policies]
+    answers = {
+        prompt.item_id: [
+            Answered(name, at, _answer(prompt, place, tokens)) for place, (name, at) in enumerate(sets)
+        ]
+        for prompt in known
+    }  # fmt: skip
+    first = {key: each[: len(settings.policies)] for key, each in answers.items()}
+    judged = JudgeChain(judging.judge({"judge": model}), answers)
+    found = {"03_judged": asked_a_prompt(rows_of(judged, known), JudgedAnswer)}
+    if settings.pairing and len(settings.policies) > 1:
+        compared = PairChain(judging.chains({"judge": model}), first, list(settings.policies), None)
+        found["04_compared"] = asked_a_prompt(rows_of(compared, known), Comparison)
+    return found
+
+
+def _answer(prompt: Prompt, place: int, tokens: int) -> Response:
+    text = (f"{prompt.item_id}{place} " * tokens)[: tokens * CHARACTERS_A_TOKEN]
+    return Response(place, text, Call("respond", "", "", "", 0, 0.0, 1.0, tokens, 0, 0, tokens, "stop"))
