@@ -13,8 +13,8 @@ from engine.backends.spec import ModelSpec
 from engine.plan import open_models
 from engine.records import Prompt
 from evaluation.judgements import is_harmless
-from evaluation.redteam import Push, RedTeamPrompt, Seed, pushed
-from evaluation.redteam_writing import TRIES, Notebook, Writer
+from evaluation.redteam import EQUAL, Push, RedTeamPrompt, Seed, equal, pushed
+from evaluation.redteam_writing import TRIES, Notebook, Tally, Writer
 from evaluation.scorecard import NO_VECTOR
 
 
@@ -33,6 +33,15 @@ class Wanted:
         return bool(self.expand or self.lookalikes or self.follow_ups)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The seeds and what a writer made of them, pushed; what was left out, by reason; and what came of each kind."""
+
+    prompts: Sequence[RedTeamPrompt]
+    left_out: Mapping[str, int]
+    tallies: Sequence[Tally]
+
+
 def written(
     prompts: Sequence[Prompt],
     pushes: Sequence[Push],
@@ -40,13 +49,14 @@ def written(
     writer: ModelSpec,
     target: ModelSpec,
     notebook: Path,
-) -> tuple[list[RedTeamPrompt], Mapping[str, int]]:
-    """The seeds and what was written from them, pushed; and what was left out, by reason.
+) -> Written:
+    """Has the writer write.
 
     What the models say is kept in the notebook: after an interruption they are asked for what is missing. Raises
     BadInput where the notebook is something else, ModelUnavailable where a model is gone.
     """
     left_out: Counter[str] = Counter()
+    tallies: list[Tally] = []
 
     async def work() -> list[RedTeamPrompt]:
         models = await open_models({"writer": writer, "target": target})
@@ -59,11 +69,12 @@ def written(
                     asked += count
                     told(asked)
 
-                author = Writer(models["writer"], Notebook(notebook), wanted.seed, left_out, hear)
+                author = Writer(models["writer"], Notebook(notebook), wanted.seed, left_out, tallies, hear)
                 seeds = [Seed(prompt) for prompt in prompts]
                 more = await author.expand("another", prompts, wanted.expand) if wanted.expand else []
-                alike = await author.expand("lookalike", prompts, wanted.lookalikes) if wanted.lookalikes else []
+                alike = await author.expand("lookalike", prompts, wanted.lookalikes, more) if wanted.lookalikes else []
                 made = list(pushed([*seeds, *more, *alike], pushes))
+                left_out[EQUAL] += equal([*seeds, *more, *alike], pushes, made)
                 if not wanted.follow_ups:
                     return made
                 starts = [each for each in made if each.prompt.vector == NO_VECTOR]
@@ -72,7 +83,7 @@ def written(
             for model in {id(each): each for each in models.values()}.values():
                 await model.close()
 
-    return asyncio.run(work()), left_out
+    return Written(asyncio.run(work()), left_out, tallies)
 
 
 def _most(prompts: Sequence[Prompt], wanted: Wanted) -> int:

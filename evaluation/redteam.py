@@ -27,6 +27,9 @@ from prompts.messages import Message
 OUR_VECTORS = Path(__file__).parents[1] / "prompts" / "vectors"
 OUR_ESCALATIONS = Path(__file__).parents[1] / "prompts" / "escalations"
 
+EQUAL = "equal to another one, or not changed by a push"
+"""Why `pushed` leaves a prompt out."""
+
 
 class Push(Protocol):
     """One way to push a prompt."""
@@ -184,3 +187,8 @@ def pushed(seeds: Iterable[Seed], pushes: Iterable[Push]) -> Iterator[RedTeamPro
             if made.item_id not in seen:
                 seen.add(made.item_id)
                 yield RedTeamPrompt(made, prompt.item_id, seed.parents, seed.writer)
+
+
+def equal(seeds: Sequence[Seed], pushes: Sequence[Push], made: Sequence[RedTeamPrompt]) -> int:
+    """How many prompts `pushed` left out."""
+    return sum(1 if seed.prompt.vector else 1 + len(pushes) for seed in seeds) - len(made)

@@ -10,6 +10,7 @@ is led away from itself. What is a refusal, a fragment, or nearly the same as an
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -35,6 +36,7 @@ from prompts.reading import leaks_template
 Kind = Literal["another", "lookalike"]
 TEMPLATES = Path(__file__).parents[1] / "prompts" / "redteam"
 LOOKALIKE, FOLLOW_UP = "lookalike", "follow_up"
+KINDS: Mapping[Kind, str] = {"another": "prompts of", "lookalike": "look-alikes of"}
 EXAMPLES = 5
 """Seeds that a writer is shown for each prompt; fewer where a category has no more."""
 TRIES = 4
@@ -45,6 +47,9 @@ SHORTEST, LONGEST = 3, 120
 """Words of a request."""
 WRITTEN_TOKENS, ANSWER_TOKENS = 128, 256
 NUMBERING = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):])\s+")
+ANNOUNCING = re.compile(r"\s*(?:sure|certainly|of course|okay|here(?:'s|’s| is| are))\b.*:\**\s*", re.IGNORECASE)
+"""A line that announces what is written, such as "Here is one more request:"."""
+SPEAKER = re.compile(r"^\**tester\**:\**\s*", re.IGNORECASE)
 QUOTES = {'"': '"', "“": "”", "'": "'", "«": "»"}
 
 
@@ -53,8 +58,11 @@ class Unusable(Exception):
 
 
 def read_request(text: str, finish_reason: str) -> str:
-    """The request that a writer wrote, without numbering and quotation marks. Raises Unusable."""
-    request = NUMBERING.sub("", text.strip().split("\n\n")[0]).strip()
+    """The request that a writer wrote, without what it says before and after; the first one of a list. Raises
+    Unusable."""
+    request = _first(text)
+    if len(request) > 4 and request.startswith("**") and request.endswith("**"):
+        request = request[2:-2].strip()
     if len(request) > 1 and QUOTES.get(request[0]) == request[-1]:
         request = request[1:-1].strip()
     if finish_reason == "length":
@@ -70,6 +78,16 @@ def read_request(text: str, finish_reason: str) -> str:
     if refusal is not None and refusal.refuses:
         raise Unusable("refused to write")
     return request
+
+
+def _first(text: str) -> str:
+    """The first paragraph after an announcement, or the first item where it is a list."""
+    announced, _, rest = text.strip().partition("\n")
+    paragraph = (rest if rest.strip() and ANNOUNCING.fullmatch(announced) else text).strip().split("\n\n")[0]
+    first, *others = paragraph.split("\n")
+    if NUMBERING.match(first):
+        others = list(itertools.takewhile(lambda line: not NUMBERING.match(line), others))
+    return SPEAKER.sub("", NUMBERING.sub("", "\n".join([first, *others])).strip())
 
 
 @dataclass
@@ -110,6 +128,19 @@ class Notebook:
         return self.said[asked]
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many prompts of a kind were wanted of a writer, how many it was asked for, and how many were kept."""
+
+    kind: str
+    wanted: int
+    asked: int
+    kept: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.kept:,} of {self.wanted:,} written, asked for {self.asked:,}"
+
+
 @dataclass(frozen=True)
 class Writer:
     """A model that writes prompts."""
@@ -119,6 +150,8 @@ class Writer:
     seed: int
     left_out: Counter[str]
     """What could not be used, by reason."""
+    tallies: list[Tally]
+    """What came of each category, and of the follow-ups."""
     told: Callable[[int], None] = lambda count: None
     """Hears of every request that was asked for."""
 
@@ -127,31 +160,38 @@ class Writer:
         """Name and revision."""
         return f"{self.model.name}@{self.model.revision}"
 
-    async def expand(self, kind: Kind, seeds: Sequence[Prompt], count: int) -> list[Seed]:
-        """So many new prompts for every risk category of the seeds, or fewer where the writer gives out."""
+    async def expand(self, kind: Kind, seeds: Sequence[Prompt], count: int, known: Iterable[Seed] = ()) -> list[Seed]:
+        """So many new prompts for every risk category of the seeds, or fewer where the writer gives out; none that is
+        nearly the same as a seed or a known one."""
+        before = [*seeds, *(each.prompt for each in known)]
         by_category: dict[str, list[Prompt]] = {}
         for seed in seeds:
             if not is_harmless(seed.category):
                 by_category.setdefault(seed.category, []).append(seed)
         found: list[Seed] = []
         for category, mine in by_category.items():
-            found += await self._of_category(kind, category, mine, [*seeds, *(each.prompt for each in found)], count)
+            found += await self._of_category(kind, category, mine, [*before, *(each.prompt for each in found)], count)
         return found
 
     async def _of_category(
         self, kind: Kind, category: str, seeds: Sequence[Prompt], known: Sequence[Prompt], count: int
     ) -> list[Seed]:
         found: list[Seed] = []
+        asked = 0
         for start in range(0, TRIES * count, count):
             if len(found) == count:
                 break
+            asked += count
             made = await asyncio.gather(
                 *(self._one(kind, category, seeds, attempt) for attempt in range(start, start + count))
             )
             self.told(count)
             fresh = distinct([each for each in made if each], [*known, *(each.prompt for each in found)])
             self.left_out["like another prompt"] += sum(each is not None for each in made) - len(fresh)
+            self.left_out["more than was wanted"] += max(0, len(fresh) - (count - len(found)))
             found += fresh[: count - len(found)]
+        what = f"{KINDS[kind]} {category.replace('_', ' ') or '(no category)'}"
+        self.tallies.append(Tally(what, count, asked, len(found)))
         return found
 
     async def _one(self, kind: Kind, category: str, seeds: Sequence[Prompt], attempt: int) -> Seed | None:
@@ -206,7 +246,10 @@ class Writer:
             self.told(1)
             return made
 
-        return [made for made in await asyncio.gather(*map(one, starts)) if made is not None]
+        found = await asyncio.gather(*map(one, starts))
+        made = [each for each in found if each is not None]
+        self.tallies.append(Tally("follow-ups", len(found), len(found), len(made)))
+        return made
 
 
 def _rendered(template: str, **values: object) -> str:

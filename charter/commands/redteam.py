@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ import click
 from charter.commands.options import API_KEY, BACKEND, shared
 
 if TYPE_CHECKING:
+    from charter.redteaming import Wanted
     from engine.backends.spec import ModelSpec
+    from engine.records import Prompt
     from evaluation.redteam import Push
 
 PUSHING = shared(
@@ -71,13 +73,14 @@ def redteam(
     messages, category, vector, parent (the seed that was pushed), parents (what a writer was shown), and writer.
     """
     from charter.labels_file import check_free, write_labels
-    from charter.redteaming import Wanted, written
+    from charter.redteaming import Wanted, Written, written
     from constitution.faults import BadInput, Fault
     from engine.inputs import PromptSource, check_prompts, read_prompts
-    from evaluation.redteam import Seed, pushed
+    from evaluation.redteam import EQUAL, Seed, equal, pushed
     from evaluation.redteam_writing import counted, lines_left_out
 
     place = Path(output)
+    notebook = place.with_suffix(".written.jsonl")
     if place.suffix != ".jsonl":
         raise BadInput(Fault("prompts are written as .jsonl", file=output, where="--output"))
     pushes = _pushes(vectors, folder, escalations, escalate=escalate)
@@ -86,22 +89,36 @@ def redteam(
     sources = [PromptSource(path=path, category=category, limit=limit) for path in files]
     check_prompts(sources)
     prompts = list(read_prompts(sources))
-    seeds = [Seed(prompt) for prompt in prompts]
     if writer is None:
+        seeds = [Seed(prompt) for prompt in prompts]
         made = list(pushed(seeds, pushes))
-        equal = sum(1 if prompt.vector else 1 + len(pushes) for prompt in prompts) - len(made)
-        left_out: Mapping[str, int] = {"equal to another one, or not changed by a push": equal}
+        result = Written(made, {EQUAL: equal(seeds, pushes, made)}, [])
     else:
         check_free(place, force=force)
+        _check_risks(prompts, wanted)
         assert answering is not None
-        made, left_out = written(prompts, pushes, wanted, writer, answering, place.with_suffix(".written.jsonl"))
-    write_labels(place, [each.as_json() for each in made], force=force)
-    for (risk, vector), count in counted(made).items():
+        result = written(prompts, pushes, wanted, writer, answering, notebook)
+    write_labels(place, [each.as_json() for each in result.prompts], force=force)
+    for (risk, vector), count in counted(result.prompts).items():
         click.echo(f"{_shown(risk) or '(no category)':24} {_shown(vector):16} {count:6,}")
-    for line in lines_left_out(left_out):
+    for line in lines_left_out(result.left_out):
         click.echo(line)
+    for tally in result.tallies:
+        click.echo(_shown(str(tally)), err=tally.kept < tally.wanted)
+    if any(tally.kept < tally.wanted for tally in result.tallies):
+        click.echo(f"the writer gave out: what it said is in {notebook}", err=True)
     click.echo(f"wrote {place}")
     return 0
+
+
+def _check_risks(prompts: Sequence[Prompt], wanted: Wanted) -> None:
+    """Raises BadInput where there is no risk of which more could be written."""
+    from constitution.faults import BadInput, Fault
+    from evaluation.judgements import is_harmless
+
+    if (wanted.expand or wanted.lookalikes) and all(is_harmless(prompt.category) for prompt in prompts):
+        hint = "a column `category`, or --category, names the risk of a prompt"
+        raise BadInput(Fault("no prompt has a risk category to write more of", where="FILE", hint=hint))
 
 
 def _shown(text: str) -> str:
