@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evaluation.calibration import Calibration
 
-SIZE, MARGIN = 320, 44
+SIZE, MARGIN = 320, 48
 STYLE = (
     "<style>text{font:12px system-ui,sans-serif;fill:#333}.axis{stroke:#999;fill:none}.even{stroke:#999;"
     "stroke-dasharray:4}.mark{fill:#2563a8}.range{stroke:#2563a8}"
@@ -13,14 +13,18 @@ STYLE = (
 
 
 def reliability_plot(found: Calibration, low: float = 0.0) -> str:
-    """What was predicted against what held, from `low` to 1: a dot a bin, larger for more cases, with its interval."""
+    """What was predicted, from `low` to 1, against what held: a dot a bin, larger for more cases, with its interval.
+
+    What held is drawn from `low` as well, but from 0 where some bin held less often than that.
+    """
     side = SIZE - 2 * MARGIN
+    least = low if all(each.held.value is None or each.held.value >= low for each in found.bins) else 0.0
 
     def across(value: float) -> float:
         return MARGIN + side * (value - low) / (1 - low)
 
     def up(value: float) -> float:
-        return SIZE - MARGIN - side * max(value - low, 0) / (1 - low)
+        return SIZE - MARGIN - side * max(value - least, 0) / (1 - least)
 
     most = max((each.held.n for each in found.bins), default=1) or 1
     parts = [
@@ -32,9 +36,14 @@ def reliability_plot(found: Calibration, low: float = 0.0) -> str:
         f'<text x="{SIZE / 2}" y="{SIZE - 8}" text-anchor="middle">predicted</text>',
         f'<text x="12" y="{SIZE / 2}" text-anchor="middle" transform="rotate(-90 12 {SIZE / 2})">held</text>',
     ]
-    for tick in (low, (1 + low) / 2, 1.0):
-        parts.append(f'<text x="{across(tick):.1f}" y="{SIZE - MARGIN + 16}" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{MARGIN - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    parts += [
+        f'<text x="{across(tick):.1f}" y="{SIZE - MARGIN + 16}" text-anchor="middle">{tick:g}</text>'
+        for tick in (low, (1 + low) / 2, 1.0)
+    ]
+    parts += [
+        f'<text x="{MARGIN - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in (least, (1 + least) / 2, 1.0)
+    ]
     for each in found.bins:
         held = each.held
         if each.predicted is None or held.value is None or held.low is None or held.high is None:

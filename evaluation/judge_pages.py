@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from evaluation.estimates import Estimate
 from evaluation.judge_report import Floors, PairReport, QuestionReport
-from evaluation.markdown import cells, number, plain, table
+from evaluation.markdown import cells, number, plain, ranged, table
 
 CLOSEST = 5
 """Principles that agree most, and least, that are shown."""
@@ -46,9 +46,9 @@ def _section(name: str, report: PairReport | QuestionReport | Floors) -> Iterato
     yield from table(("", "value", "95 % interval", "n"), rows)
     yield ""
     if isinstance(report, PairReport):
-        yield f"{report.undecided} of {report.pairs} pairs are undecided: no principle was read in both orders."
+        yield f"Undecided, since no principle was read in both orders: {report.undecided} of {report.pairs} pairs."
     else:
-        yield f"{report.unread} of {report.questions} questions were not answered readably."
+        yield f"Not answered readably: {report.unread} of {report.questions} questions."
     yield f"\n![reliability]({quote(name)}.svg)"
     yield from _principles(report) if isinstance(report, PairReport) else _classes(report)
 
@@ -65,12 +65,14 @@ def _floor_rows(floors: Floors) -> list[tuple[str, ...]]:
 def _principles(report: PairReport) -> Iterator[str]:
     yield "\n### Principles\n"
     rows = [
-        (each.principle_id, *cells(each.decided)[:2], *cells(each.accuracy), number(each.confidence))
+        (each.principle_id, *cells(each.decided), *cells(each.accuracy), ranged(each.confidence))
         for each in report.principles
     ]
-    yield from table(("principle", "decides", "95 % interval", "accuracy", "95 % interval", "n", "confidence"), rows)
-    never = report.never_deciding
-    yield f"\nNever deciding: {', '.join(never) if never else 'none'}."
+    heading = ("principle", "decides", "95 % interval", "n", "accuracy", "95 % interval", "n", "confidence")
+    yield from table(heading, rows)
+    yield f"\nNever deciding: {', '.join(report.never_deciding) or 'none'}."
+    if report.never_read:
+        yield f"\nNever read in both orders: {', '.join(report.never_read)}."
     judged = sorted((each for each in report.agreement if each.same.n), key=lambda each: each.same.value or 0)
     if not judged:
         return
@@ -84,8 +86,8 @@ def _classes(report: QuestionReport) -> Iterator[str]:
     if not report.classes:
         return
     yield "\n### Classes\n"
-    classes = [(plain(each.meaning), *cells(each.recall), *cells(each.precision)[:2]) for each in report.classes]
-    yield from table(("class", "found", "95 % interval", "n", "right where chosen", "95 % interval"), classes)
+    classes = [(plain(each.meaning), *cells(each.recall), *cells(each.precision)) for each in report.classes]
+    yield from table(("class", "found", "95 % interval", "n", "right where chosen", "95 % interval", "n"), classes)
 
 
 def _row(name: str, found: Estimate) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class PrincipleReport:
     principle_id: str
     accuracy: Estimate
     decided: Estimate
-    confidence: float | None
+    confidence: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,13 @@ class PairReport:
 
     @property
     def never_deciding(self) -> list[str]:
-        """Principles that decided no pair at all, though they were asked."""
+        """Principles that decided no pair at all, though the judge was read under them."""
         return [each.principle_id for each in self.principles if each.decided.n and each.decided.value == 0]
+
+    @property
+    def never_read(self) -> list[str]:
+        """Principles under which the judge was read in both orders of no pair."""
+        return [each.principle_id for each in self.principles if not each.decided.n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +172,21 @@ def pair_report(cases: Sequence[PairCase], principles: Sequence[Principle], verd
         first_preferred=_by_prompt(votes_first > 0.5, ~np.isnan(better), prompts),
         mass=_mass(verdicts, [prompt for prompt in prompts for _ in range(len(verdicts) // len(cases))]),
         low_mass=_by_prompt(np.isnan(better), np.ones(shape, dtype=np.bool_), prompts),
-        calibration=calibration(confidence[certain].tolist(), (labels[kept] > 0.5)[certain].tolist()),
+        calibration=calibration(
+            confidence[certain].tolist(),
+            (labels[kept] > 0.5)[certain].tolist(),
+            clusters=list(itertools.compress(itertools.compress(prompts, kept), certain)),
+        ),
         principles=tuple(
             _principle(principle.id, by_principle[:, place], decided[:, place], prompts)
             for place, principle in enumerate(principles)
         ),
         agreement=tuple(
             _agreement(
-                principles[one].id, principles[other].id, by_principle[:, [one, other]], decided[:, [one, other]]
+                (principles[one].id, principles[other].id),
+                by_principle[:, [one, other]],
+                decided[:, [one, other]],
+                prompts,
             )
             for one, other in itertools.combinations(range(len(principles)), 2)
         ),
@@ -225,16 +237,19 @@ def _principle(principle_id: str, labels: Matrix, decided: Mask, prompts: Sequen
         principle_id,
         accuracy=_right(np.where(decided, labels, np.nan), prompts),
         decided=_by_prompt(decided, read, prompts),
-        confidence=float((np.abs(labels[read] - 0.5) + 0.5).mean()) if read.any() else None,
+        confidence=clustered_mean((np.abs(labels[read] - 0.5) + 0.5).tolist(), list(itertools.compress(prompts, read))),
     )
 
 
-def _agreement(first: str, second: str, labels: Matrix, decided: Mask) -> PrincipleAgreement:
-    both = decided.all(axis=1)
+def _agreement(
+    principles: tuple[str, str], labels: Matrix, decided: Mask, prompts: Sequence[str]
+) -> PrincipleAgreement:
+    both: Mask = np.asarray(decided.all(axis=1))
     one, other = (labels[both] > 0.5).T
     varies = len(set(one)) > 1 and len(set(other)) > 1
     kappa = float(cohen_kappa_score(one, other)) if varies else None
-    return PrincipleAgreement(first, second, share(int((one == other).sum()), int(both.sum())), kappa)
+    same = clustered_mean((one == other).astype(np.float64).tolist(), list(itertools.compress(prompts, both)))
+    return PrincipleAgreement(*principles, same, kappa)
 
 
 # Questions -----------------------------------------------------------------------------------------------------------

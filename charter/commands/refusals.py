@@ -66,12 +66,12 @@ def refusals(
         rows = [{**row, "judged": extent} for row, extent in zip(rows, judged, strict=True)]
     _tell(found)
     if said is not None:
-        _tell_agreement("", agreement(zip(said, detected, strict=True)), "person \\ detector")
+        _tell_agreement("accuracy", agreement(zip(said, detected, strict=True)), "person \\ detector")
     if model:
         click.echo(f"judge {model}: {sum(extent is None for extent in judged):,} of {len(judged):,} not read")
         if said is not None:
-            _tell_agreement("judge ", agreement(zip(said, judged, strict=True)), "person \\ judge")
-        _tell_agreement("detector and judge, ", agreement(zip(judged, detected, strict=True)), "judge \\ detector")
+            _tell_agreement("judge accuracy", agreement(zip(said, judged, strict=True)), "person \\ judge")
+        _tell_agreement("detector and judge agree", agreement(zip(judged, detected, strict=True)), "judge \\ detector")
     write_labels(target, rows, force=force)
     click.echo(f"wrote {target}")
     return 0
@@ -135,14 +135,14 @@ def _tell(found: list[Refusal | None]) -> None:
         click.echo(f"unread   {len(found) - len(read):6,} empty or not in English: no label")
 
 
-def _tell_agreement(of: str, found: Agreement, heading: str) -> None:
-    """Prints the accuracy on a line by itself, then the table behind it."""
+def _tell_agreement(name: str, found: Agreement, heading: str) -> None:
+    """Prints the share on a line by itself, under its name, then the table behind it."""
     from evaluation.refusals import EXTENTS
 
     if found.accuracy.value is None:
-        click.echo(f"{of}accuracy: no answer has both labels")
+        click.echo(f"{name}: no answer has both labels")
         return
-    click.echo(f"{of}accuracy {found.accuracy.value:.3f}")
+    click.echo(f"{name} {found.accuracy.value:.3f}")
     click.echo(f"  refusal against compliance: {found.accuracy}")
     click.echo(f"  full, partial or none:      {found.accuracy_of_three}")
     if found.left_out:

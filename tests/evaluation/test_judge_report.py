@@ -4,11 +4,15 @@ silent."""
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from constitution import Principle
+from evaluation.calibration import calibration
+from evaluation.drawing import reliability_plot
 from evaluation.judge_cases import PairCase, QuestionCase, read_cases
 from evaluation.judge_pages import judge_markdown
 from evaluation.judge_report import pair_floors, pair_questions, pair_report, question_report
@@ -70,6 +74,37 @@ def test_a_pair_that_nobody_read_is_undecided_and_a_tie_is_half_right() -> None:
     assert found.undecided == 1
     assert (found.accuracy.value, found.accuracy.n) == (0.5, 1)
     assert found.calibration.error.n == 0, "a tie says nothing"
+
+
+def test_a_principle_that_was_never_read_is_named_and_every_share_has_its_n() -> None:
+    found = pair_report(CASES[:2], PRINCIPLES[:2], [*RIGHT, *SILENT, *RIGHT, *SILENT])
+    assert (found.never_deciding, found.never_read) == ([], ["brief"])
+    markdown = judge_markdown("judge", {}, {"pairs": found})
+    assert "| kind | 1.000 | 0.342 to 1.000 | 2 | 1.000 | 0.342 to 1.000 | 2 | 0.800 (0.800 to 0.800) |" in markdown
+    assert "Never read in both orders: brief." in markdown
+
+
+def test_pairs_of_one_prompt_are_one_case_of_an_interval() -> None:
+    same = [replace(case, messages=CASES[0].messages) for case in CASES]
+    found = pair_report(same, PRINCIPLES[:2], [*RIGHT, *RIGHT] * 10)
+    assert found.calibration.error.n == 10
+    assert found.calibration.error.low is None
+    assert found.agreement[0].same.low is None
+
+
+def test_a_judge_that_is_mostly_wrong_is_drawn_below_one_half() -> None:
+    wrong = reliability_plot(calibration([0.8] * 10, [True] * 2 + [False] * 8), low=0.5)
+    right = reliability_plot(calibration([0.8] * 10, [True] * 8 + [False] * 2), low=0.5)
+    assert _dot(wrong) > _start_of_the_diagonal(wrong), "y grows downwards; the diagonal starts at one half"
+    assert _dot(right) < _start_of_the_diagonal(right)
+
+
+def _dot(plot: str) -> float:
+    return float(re.findall(r'cy="([\d.]+)"', plot)[0])
+
+
+def _start_of_the_diagonal(plot: str) -> float:
+    return float(re.findall(r'class="even" x1="[\d.]+" y1="([\d.]+)"', plot)[0])
 
 
 def test_floors() -> None:
