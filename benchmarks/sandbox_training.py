@@ -49,7 +49,7 @@ ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT / "sandbox" / "prompts"
 ASKING = PromptSet.load(use_few_shots=False)
 SAMPLING = SamplingSettings(max_tokens=MAX_TOKENS)
-HELPFUL = SamplingSettings(temperature=0.3, max_tokens=MAX_TOKENS)
+HELPFUL = SamplingSettings(temperature=0, max_tokens=MAX_TOKENS)
 """A model this small is often wrong at temperature 1, and would learn its own mistakes."""
 BATCH = 64
 DECIDED = 0.1
@@ -94,8 +94,8 @@ def revise(model: Path, folder: Folder, seed: int, prompts: int, rounds: int) ->
 
 
 def fine_tune(model: Path, folder: Path, seed: int, flags: argparse.Namespace) -> Path:
-    """SL-CAI on the revisions, and on as many helpful answers of the model's own."""
-    everyday = {"path": str(PROMPTS / "everyday.jsonl"), "limit": flags.prompts}
+    """SL-CAI on the revisions, and on three times as many helpful answers of the model's own."""
+    everyday = {"path": str(PROMPTS / "everyday.jsonl"), "limit": 2 * flags.prompts}
     return train(
         "sft",
         folder / "sl-cai",
@@ -106,7 +106,7 @@ def fine_tune(model: Path, folder: Path, seed: int, flags: argparse.Namespace) -
             "run": str(folder / "revised"),
             "leave_out": ["empty", "truncated", "template_leak", "unchanged"],
         },
-        helpful={"sampled": {"prompts": [everyday], "respond": HELPFUL.model_dump()}, "ratio": 1.0},
+        helpful={"sampled": {"prompts": [everyday], "respond": HELPFUL.model_dump()}, "ratio": 3.0},
         sampler={"batch_size": BATCH},
         optimization={
             "learning_rate": flags.learning_rate,
@@ -114,7 +114,7 @@ def fine_tune(model: Path, folder: Path, seed: int, flags: argparse.Namespace) -
             "batch_size": 32,
             "micro_batch_size": 32,
             "schedule": "cosine",
-            "warmup": 0.05,
+            "warmup": 0.1,
         },
     )
 
@@ -391,11 +391,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=400, help="red-team prompts, and everyday prompts")
+    parser.add_argument("--prompts", type=int, default=400, help="red-team prompts; of everyday prompts twice as many")
     parser.add_argument("--rounds", type=int, default=2, help="of critique and revision")
     parser.add_argument("--count", type=int, default=200, help="held-out questions of a group and seed")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of SL-CAI")
-    parser.add_argument("--epochs", type=float, default=4, help="of SL-CAI")
+    parser.add_argument("--learning-rate", type=float, default=5e-4, help="of SL-CAI")
+    parser.add_argument("--epochs", type=float, default=2, help="of SL-CAI")
     parser.add_argument("--steps", type=int, default=60, help="of reinforcement learning, if the watch lets it")
     flags = parser.parse_args()
     before, after, found = [], [], []

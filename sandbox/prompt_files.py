@@ -25,7 +25,7 @@ from sandbox.world import Group, draw_request, items
 FOLDER = Path(__file__).parent / "prompts"
 COUNTS: dict[str, tuple[Split, dict[Group, int]]] = {
     "red_team": ("development", {"harmful": 400}),
-    "everyday": ("development", {"benign": 200, "lookalike": 200}),
+    "everyday": ("development", {"benign": 400, "lookalike": 400}),
     "evaluation": ("held_out", {"harmful": 150, "benign": 100, "lookalike": 100}),
 }
 """How many prompts of each group a file holds, and of which split."""
