@@ -65,7 +65,12 @@ def backbone(folder: Path, rows: Sequence[dict[str, str]], epochs: float) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     texts = [row[side] for row in rows for side in ("chosen", "rejected")]
     model = make_model(folder / "random", "tiny", [*texts, *(row["prompt"] for row in rows)])
-    answers = [{"prompt": row["prompt"], "completion": row[side]} for row in rows for side in ("chosen", "rejected")]
+    answers = [
+        {"prompt": row["prompt"], "completion": row[side]}
+        for row in rows
+        for side in ("chosen", "rejected")
+        if row[side].strip()  # some say nothing, which cannot be learnt
+    ]
     how = {"learning_rate": 2e-3, "batch_size": 32, "micro_batch_size": 32, "epochs": epochs, "schedule": "cosine"}
     source = write_lines(folder / "answers.jsonl", answers)
     return train("sft", folder / "backbone", model=str(model), demonstrations=source, optimization=how)
