@@ -330,7 +330,11 @@ class _Carried:
 
     def number(self, name: str) -> float | None:
         value = self.values.get(name)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        if value is None or value == "":
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise WrongShape(f"'{name}' is {value!r}, and a number is due")
+        return float(value)
 
     def whole(self, name: str, default: int) -> int:
         value = self.values.get(name)

@@ -89,6 +89,8 @@ def test_margins_follow_the_grade(pair: Any) -> None:
         (row(weight=-1), {}, "the weight is -1"),
         (row(weight=float("nan")), {}, "the weight is nan"),
         (row(probability=1.2), {}, "'probability' is 1.2"),
+        (row(probability="high"), {}, "'probability' is 'high', and a number is due"),
+        (row(weight="much"), {}, "'weight' is 'much', and a number is due"),
     ],
 )
 def test_a_column_that_makes_no_sense_is_a_fault_at_its_row(
