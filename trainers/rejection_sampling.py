@@ -54,11 +54,22 @@ class Candidate:
 
 
 def check_earlier(runs: Sequence[str]) -> None:
-    """Raises BadInput where a run folder is not that of a finished training with such answers."""
+    """Raises BadInput where a run folder is not that of a training with such answers."""
     for run in runs:
         if not Folder(run).exists(TRAIN):
-            hint = "name the run folder of a `charter train sft` with rejection_sampling"
-            raise BadInput(Fault("it has no data/train", file=run, where="rejection_sampling.earlier", hint=hint))
+            message = "it has no data/train"
+        elif KIND not in _kinds(Folder(run)):
+            message = "it learnt no answers that were chosen among several"
+        else:
+            continue
+        hint = "name the run folder of a `charter train sft` with rejection_sampling"
+        raise BadInput(Fault(message, file=run, where="rejection_sampling.earlier", hint=hint))
+
+
+def _kinds(run: Folder) -> set[str]:
+    """The parts of the mixture that a fine-tuning learnt; none where it is another training."""
+    rows = read_rows(run)
+    return set(rows["kind"].to_pylist()) if "kind" in rows.column_names else set()
 
 
 def best_answers(settings: RejectionSettings, sampler: Sampler, left_out: Counter[str]) -> Iterator[Demonstration]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from constitution.faults import BadInput
 from engine.backends.spec import ModelSpec
 from engine.model import Sampling
 from engine.records import from_row
@@ -20,7 +22,7 @@ from trainers import fine_tuning
 from trainers.context_distillation import better_than_original
 from trainers.demonstrations import TrainingRow, read_rows
 from trainers.launch import Prepared
-from trainers.rejection_sampling import Candidate, best_of
+from trainers.rejection_sampling import Candidate, best_of, check_earlier
 from trainers.sampling import ScoredRow
 
 
@@ -130,6 +132,14 @@ def test_earlier_answers_compete_with_new_ones(
         "this one is better",
     }
     assert found.left_out["not the best of its prompt"] == 4
+
+
+def test_what_chose_no_answers_is_no_earlier_iteration(tmp_path: Path) -> None:
+    for name, rows in (("pairs", {"pair_id": ["a"]}), ("demonstrated", {"kind": ["demonstrations"]})):
+        folder = Folder(str(tmp_path / name))
+        folder.write_table("data/train/part-00000.parquet", pa.table(rows))
+        with pytest.raises(BadInput, match="it learnt no answers that were chosen among several"):
+            check_earlier([folder.location])
 
 
 def test_helpful_rows_are_the_models_own_answers(told: ToldModel, tiny_model: Path, tmp_path: Path) -> None:
