@@ -113,10 +113,10 @@ def check_training(kind: str, settings: TrainingSettings) -> None:
     from trainers.launch import check_launch, task_of
 
     folder = run_folder(settings)
+    check_output(folder)
     if not folder.is_local:
         message = "a training writes checkpoints, and needs a folder that every worker sees as a path"
         raise BadInput(Fault(message, where=f"output {folder.location}", hint="name a folder with --output"))
-    check_output(folder)
     check_launch(settings)
     if not folder.exists(PREPARED):  # what is prepared is frozen, whatever became of the files
         task_of(TRAINERS[kind][0]).check(settings)

@@ -33,7 +33,7 @@ def _lines(kind: str, settings: TrainingSettings, manifest: Mapping[str, Any]) -
     yield "| | |"
     yield "|---|---|"
     constitutions = ", ".join(f"`{each}`" for each in data["constitutions"]) or "none"
-    yield f"| constitutions of the data | {constitutions} |"
+    yield f"| constitutions | {constitutions} |"
     yield f"| data hash | `{data['data_hash']}` |"
     for name, count in data["rows"].items():
         yield f"| rows: {name} | {count:,} |"

@@ -139,7 +139,10 @@ def _lines(settings: TrainingSettings, prepared: Prepared, seconds: float) -> It
     from trainers.loading import computation_dtype
 
     rows, workers = sum(prepared.rows.values()), workers_of(settings.launch)
-    steps = steps_of(settings, rows)
+    counted, unit = rows, "rows"
+    if getattr(settings, "packing", False):  # blocks are nearly full
+        counted, unit = math.ceil(prepared.tokens / settings.max_length), "blocks"
+    steps = steps_of(settings, counted)
     shape = shape_of(settings)
     need = memory(settings, shape, computation_dtype(settings).itemsize, held_parameters(settings))
     made = ", ".join(f"{count:,} {kind}" for kind, count in prepared.rows.items())
@@ -147,7 +150,7 @@ def _lines(settings: TrainingSettings, prepared: Prepared, seconds: float) -> It
     yield f"rows      {rows:,} ({made}); left out: {left}"
     yield f"tokens    {prepared.tokens:,} a pass"
     yield f"model     {shape.parameters:,} parameters, {shape.trained:,} of them trained"
-    yield f"steps     {steps:,} of {settings.optimization.batch_size} rows, on {workers} worker{'s' * (workers > 1)}"
+    yield f"steps     {steps:,} of {settings.optimization.batch_size} {unit}, on {workers} worker{'s' * (workers > 1)}"
     yield (
         f"memory    {need.total / GIB:.2f} GiB a worker: weights {need.weights / GIB:.2f}, gradients "
         f"{need.gradients / GIB:.2f}, optimiser {need.optimizer / GIB:.2f}, activations {need.activations / GIB:.2f}"

@@ -18,7 +18,7 @@ from constitution.faults import check_all
 from engine.storage import Folder
 from trainers.fitting import Outcome, fit, training_arguments
 from trainers.launch import Prepared
-from trainers.loading import check_policy, check_training_model, load_tokenizer, load_weights, lora_config
+from trainers.loading import check_policy, load_tokenizer, load_weights, lora_config
 from trainers.pair_rows import TRAIN, PairTrainingSettings, check_pairs, evaluated, prepare_pairs
 from trainers.settings import Optimization
 
@@ -39,7 +39,7 @@ class DirectPreferenceSettings(PairTrainingSettings):
 
 def check(settings: DirectPreferenceSettings) -> None:
     """Raises BadInput with everything that can be seen without loading weights."""
-    check_all(lambda: check_training_model(settings), lambda: check_policy(settings), lambda: check_pairs(settings))
+    check_all(lambda: check_policy(settings), lambda: check_pairs(settings))
 
 
 def prepare(settings: DirectPreferenceSettings, folder: Folder, say: Callable[[str], None]) -> Prepared:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from constitution.faults import BadInput, Fault
 from engine.backends.chat import open_chat
+from engine.backends.folder import fetch
 from engine.backends.opening import check_model
 from engine.inputs import PromptSource, check_prompts
 from engine.settings import AnswerFlag, SampleSettings, Settings
@@ -38,11 +39,11 @@ from trainers.demonstrations import (
 )
 from trainers.fitting import Outcome, fit, training_arguments
 from trainers.launch import Prepared
-from trainers.loading import check_training_model, load_tokenizer, load_weights, lora_config
+from trainers.loading import check_policy, load_tokenizer, load_weights, lora_config
 from trainers.mixing import drawn, mixture
 from trainers.rejection_sampling import RejectionSettings, best_answers, check_earlier
 from trainers.sampling import AnswerSettings, Sampler, SamplerSettings, sampled_rows, set_aside, usable
-from trainers.scoring import check_scorer
+from trainers.scoring import check_scorer, constitutions_behind
 from trainers.settings import Optimization, TrainingSettings
 
 
@@ -126,7 +127,7 @@ def check(settings: FineTuningSettings) -> None:
 
 
 def _checks(settings: FineTuningSettings) -> Iterator[Callable[[], object]]:
-    yield partial(check_training_model, settings)
+    yield partial(check_policy, settings)
     if settings.revisions:
         yield partial(revised_rows, settings.revisions.run, "revisions.run")
     for answers in (settings.demonstrations, settings.helpful.answers if settings.helpful else ()):
@@ -168,6 +169,8 @@ def prepare(settings: FineTuningSettings, folder: Folder, say: Callable[[str], N
         rows += distilled(settings.distillation, sampler, left_out)
     if settings.rejection_sampling:
         rows += best_answers(settings.rejection_sampling, sampler, left_out)
+    for part in (settings.distillation, settings.rejection_sampling):
+        constitutions += constitutions_behind(fetch(part.scorer, None, weights=True)) if part else ()
     helpful = list(_helpful(settings.helpful, sampler, left_out)) if settings.helpful else []
     chat = open_chat(settings.spec)
     encoded = list(encode(rows, chat, settings.max_length, left_out, odd))
@@ -181,7 +184,7 @@ def prepare(settings: FineTuningSettings, folder: Folder, say: Callable[[str], N
         left_out=dict(left_out),
         data_hash=rows_hash(each.row for each in mixed),
         tokens=sum(len(each.tokens) for each in mixed),
-        constitutions=tuple(constitutions),
+        constitutions=tuple(dict.fromkeys(constitutions)),
         facts={name: count for name, count in odd.items() if count},
     )
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from constitution.faults import BadInput, Fault
+from constitution.faults import BadInput, Fault, did_you_mean
 from engine.backends.chat import Chat, open_chat
-from engine.backends.folder import fetch, model_faults, tokenizer_faults
+from engine.backends.folder import fetch, model_faults, safetensors_header, tokenizer_faults
 from trainers.settings import LoraSettings, TrainingSettings
 
 
@@ -26,12 +26,13 @@ def check_training_model(settings: TrainingSettings, where: str = "model") -> No
     if faults:
         raise BadInput(faults)
     check_tokenizer(folder, open_chat(spec), where)
-    if settings.lora is not None and settings.lora.four_bit:
-        _check_four_bit()
+    if settings.lora is not None:
+        _check_lora(settings.lora, folder)
 
 
 def check_policy(settings: TrainingSettings, where: str = "model") -> None:
-    """Raises BadInput where the model writes no text, such as a preference model."""
+    """As check_training_model, and raises BadInput where the model writes no text, such as a preference model."""
+    check_training_model(settings, where)
     folder = fetch(settings.model, settings.revision, weights=False, where=where)
     names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
     if names and not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names):
@@ -47,6 +48,20 @@ def check_tokenizer(folder: Path, chat: Chat, where: str) -> None:
     if isinstance(rows, int) and highest >= rows:
         message = f"the tokenizer has the id {highest} and the model embeddings for {rows} ids: it is another model's"
         raise BadInput(Fault(message, file=str(folder), where=where, hint="put the model's own tokenizer there"))
+
+
+def _check_lora(lora: LoraSettings, folder: Path) -> None:
+    """Raises BadInput where a layer is named that the model has not, or 4 bits cannot be had here."""
+    if not isinstance(lora.modules, str):
+        entries = [entry for shard in folder.glob("*.safetensors") for entry in safetensors_header(shard).items()]
+        layers = {name.removesuffix(".weight") for name, entry in entries if len(entry.get("shape", ())) == 2}
+        for wanted in lora.modules:
+            if not any(layer == wanted or layer.endswith(f".{wanted}") for layer in layers):
+                message = f"the model has no layer {wanted!r}"
+                hint = did_you_mean(wanted, {layer.rpartition(".")[2] for layer in layers})
+                raise BadInput(Fault(message, str(folder), where="lora.modules", hint=hint))
+    if lora.four_bit:
+        _check_four_bit()
 
 
 def _check_four_bit() -> None:

@@ -49,11 +49,12 @@ class PreferenceModelSettings(PairTrainingSettings):
 
 def check(settings: PreferenceModelSettings) -> None:
     """Raises BadInput with everything that can be seen without loading weights."""
-    check_all(lambda: check_training_model(settings), lambda: _check_labels(settings), lambda: check_pairs(settings))
+    check_all(lambda: _check_model(settings), lambda: check_pairs(settings))
 
 
-def _check_labels(settings: PreferenceModelSettings) -> None:
+def _check_model(settings: PreferenceModelSettings) -> None:
     """A classifier with several labels has a head that gives no score."""
+    check_training_model(settings)
     folder = fetch(settings.model, settings.revision, weights=False)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     labels = len(config.get("id2label") or {}) or 2

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import torch
 from pydantic import Field, model_validator
 
@@ -35,10 +36,10 @@ from prompts.messages import Message
 from trainers.fitting import Outcome, fit
 from trainers.hosted_scoring import ScorerSettings, Scoring, open_scoring, ray_for
 from trainers.launch import Prepared
-from trainers.loading import check_policy, check_training_model
+from trainers.loading import check_policy
 from trainers.mixing import drawn, mixture
 from trainers.rewarding import Rater, Rewarder, RewardModel, RewardSettings, check_at_work
-from trainers.scoring import check_scorer
+from trainers.scoring import check_scorer, constitutions_behind
 from trainers.settings import Optimization, TrainingSettings
 from trainers.watch_settings import WatchSettings
 
@@ -46,6 +47,8 @@ TRAIN = "data/train/part-00000.parquet"
 WATCHED = "data/watch/part-00000.parquet"
 SCORERS = "data/scorers.json"
 """The revisions of the preference models that a training began with."""
+SERVER_SECONDS = 10
+"""How long vLLM's server may take to say that it is there."""
 
 
 class PromptPart(Settings):
@@ -77,13 +80,15 @@ class Generation(Settings):
     def _server_is_named(self) -> Generation:
         if (self.mode == "server") != (self.server is not None):
             raise ValueError("server goes with mode: server, and only with it")
+        if self.mode == "server" and self.engine == "transformers":
+            raise ValueError("a server runs vLLM: leave out engine: transformers, or the server")
         return self
 
     @property
     def uses_vllm(self) -> bool:
         """Whether vLLM writes the completions on this machine."""
-        if self.engine != "auto":
-            return self.engine == "vllm"
+        if self.engine != "auto" or self.mode == "server":
+            return self.engine != "transformers"
         return torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
 
 
@@ -126,6 +131,8 @@ class ReinforcementSettings(TrainingSettings):
                 f"optimization.batch_size ({self.optimization.batch_size}) counts completions and must be a multiple "
                 f"of completions ({self.completions})"
             )
+        if self.sampling.temperature == 0:
+            raise ValueError("sampling.temperature is 0: all completions of a prompt would be the same")
         return self
 
     @property
@@ -156,7 +163,6 @@ class PromptRow:
 def check(settings: ReinforcementSettings) -> None:
     """Raises BadInput with everything that can be seen without loading weights."""
     check_all(
-        lambda: check_training_model(settings),
         lambda: check_policy(settings),
         *(partial(_check_part, name, part) for name, part in settings.prompts.items()),
         *(partial(_check_reward_model, name, model) for name, model in settings.reward.models.items()),
@@ -165,7 +171,7 @@ def check(settings: ReinforcementSettings) -> None:
             for name, rating in settings.reward.ratings.items()
         ),
         lambda: _check_judge(settings),
-        lambda: _check_generation(settings.generation),
+        lambda: _check_generation(settings.generation, here=settings.launch.address is None),
     )
 
 
@@ -175,10 +181,26 @@ def _check_reward_model(name: str, model: RewardModel) -> None:
         check_count(load_constitution(model.constitution), model.principles)
 
 
-def _check_generation(generation: Generation) -> None:
-    if generation.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+def _check_generation(generation: Generation, *, here: bool) -> None:
+    if not generation.uses_vllm:
+        return
+    if importlib.util.find_spec("vllm") is None:
         hint = "pip install 'charter[vllm]' on a GPU host, or leave engine out"
         raise BadInput(Fault("vLLM is not installed", where="generation.engine", hint=hint))
+    if here and not torch.cuda.is_available():
+        message = "vLLM takes the policy's new weights from GPU to GPU, and there is no GPU here"
+        raise BadInput(Fault(message, where="generation", hint="leave it out: transformers needs no GPU"))
+    if generation.server is not None:
+        _check_server(generation.server)
+
+
+def _check_server(address: str) -> None:
+    try:
+        httpx.get(f"{address.rstrip('/')}/health", timeout=SERVER_SECONDS).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        message = f"no vLLM server answers at {address}: {error}"
+        hint = "start `trl vllm-serve --model MODEL` there, and give its address as http://HOST:PORT"
+        raise BadInput(Fault(message, where="generation.server", hint=hint)) from None
 
 
 def _check_part(name: str, part: PromptPart) -> None:
@@ -236,8 +258,17 @@ def prepare(settings: ReinforcementSettings, folder: Folder, say: Callable[[str]
         left_out=dict(+left_out),
         data_hash=content_hash([row.item_id for row in rows]),
         tokens=sum(chat.count_tokens(row.prompt) for row in rows),
+        constitutions=tuple(dict.fromkeys(_constitutions(settings.reward))),
         facts={"prompts watched": len(watched)},
     )
+
+
+def _constitutions(reward: RewardSettings) -> Iterator[str]:
+    """The hashes of those that preference models learnt from, and of those whose principles they are shown."""
+    for model in reward.models.values():
+        yield from constitutions_behind(fetch(model.model, model.revision, weights=True))
+        if model.constitution is not None:
+            yield load_constitution(model.constitution).hash
 
 
 def _rows(

@@ -19,7 +19,7 @@ import torch
 
 from constitution.faults import BadInput, Fault
 from engine.backends.chat import Chat, open_chat
-from engine.backends.folder import fetch, model_faults, model_revision, tokenizer_faults
+from engine.backends.folder import TRAINED, fetch, model_faults, model_revision, tokenizer_faults
 from engine.backends.spec import ModelSpec
 from prompts.messages import Message
 from trainers.loading import check_tokenizer
@@ -34,6 +34,16 @@ def check_scorer(model: str, where: str = "preference_model", revision: str | No
         raise BadInput(faults)
     check_tokenizer(folder, open_chat(ModelSpec(model=str(folder))), where)
     return folder
+
+
+def constitutions_behind(folder: Path) -> tuple[str, ...]:
+    """The hashes of the constitutions that the pairs of a preference model were labelled under, as its training noted
+    them; none where the folder is not a training's."""
+    manifest = folder.parent / "manifest.json"
+    if folder.name != TRAINED or not manifest.is_file():
+        return ()
+    data = json.loads(manifest.read_text(encoding="utf-8")).get("data", {})
+    return tuple(data.get("constitutions", ()))
 
 
 def _kind_faults(folder: Path, where: str) -> list[Fault]:

@@ -62,6 +62,9 @@ def test_bad_input_is_named_and_nothing_is_written(tiny_model: Path, tmp_path: P
         (model | {"demonstrations": answers, "report_to": ["mlflow"]}, "not installed: mlflow"),
         ({"model": str(foreign(tiny_model, tmp_path / "m")), "demonstrations": answers}, "it is another model's"),
         (model | {"rejection_sampling": {"prompts": answers, "scorer": str(tiny_model)}}, "a preference model is a"),
+        (model | {"demonstrations": answers, "lora": {"modules": ["q_proj", "vproj"]}}, "did you mean 'v_proj'?"),
+        ({"model": str(make_scorer(tiny_model, tmp_path / "s")), "demonstrations": answers}, "which writes no text"),
+        (model | {"demonstrations": answers, "output": "s3://bucket/run?x=1"}, "what stands after the ? would be lost"),
     ]
     for given, message in faults:
         assert_refused(train(tmp_path, **given), message, tmp_path)
@@ -156,6 +159,8 @@ def test_a_training_is_told_and_kept_on_record(tiny_model: Path, tmp_path: Path)
     again = train(tmp_path, "--dry-run", **given | {"model": str(run), "output": str(tmp_path / "next")})
     assert again.status == 0, again.errors
     assert "2 of 8 rows, on 1 worker" in again.output
+    packed = train(tmp_path, "--dry-run", **given | {"packing": True, "output": str(tmp_path / "next")})
+    assert "1 of 8 blocks, on 1 worker" in packed.output
     assert not (tmp_path / "next").exists()
 
 

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from charter.training_plan import held_parameters, parameters_in, shape_of, steps_of
+from constitution import load_constitution
 from constitution.faults import BadInput
 from engine.storage import Folder
 from tests.trainers.models_for_tests import make_scorer
@@ -142,6 +143,31 @@ def test_prompts_are_mixed_held_out_and_counted(tiny_model: Path, prompts: Path,
     assert total == 30 + 20 + 2
 
 
+def test_the_constitutions_behind_the_reward_are_on_record(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    make_scorer(tiny_model, tmp_path / "pm" / "model")
+    (tmp_path / "pm" / "manifest.json").write_text('{"data": {"constitutions": ["abc"]}}')
+    shown = {"model": str(scorers / "reward"), "constitution": "harmlessness"}
+    models = {"one": {"model": str(tmp_path / "pm")}, "two": shown}
+    told = settings(tiny_model, prompts, scorers, reward={"models": models})
+    prepared = prepare(told, Folder(str(tmp_path / "run")), print)
+    assert prepared.constitutions == ("abc", load_constitution("harmlessness").hash)
+
+
+def test_vllm_that_cannot_take_the_policys_weights_is_refused(
+    tiny_model: Path, prompts: Path, scorers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BadInput, match="there is no GPU here"):
+        check(settings(tiny_model, prompts, scorers, generation={"engine": "vllm"}))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    nobody = {"mode": "server", "server": "http://127.0.0.1:9"}
+    with pytest.raises(BadInput, match=r"no vLLM server answers at http://127.0.0.1:9"):
+        check(settings(tiny_model, prompts, scorers, generation=nobody))
+
+
 def test_a_preference_model_that_changed_is_refused_on_resuming(
     tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
 ) -> None:
@@ -202,3 +228,5 @@ def test_bad_input_is_said_before_anything_is_loaded(
             check(told)
     with pytest.raises(ValueError, match="must be a multiple of completions"):
         settings(tiny_model, prompts, scorers, completions=5)
+    with pytest.raises(ValueError, match="all completions of a prompt would be the same"):
+        settings(tiny_model, prompts, scorers, sampling={"temperature": 0})
