@@ -25,7 +25,7 @@ from engine.records import Comparison, Prompt, RevisedRow, from_row
 from engine.storage import Folder
 from evaluation import transcripts
 from evaluation.answer_sets import watched_steps
-from evaluation.calibration import calibration
+from evaluation.calibration import Calibration, calibration
 from evaluation.data_figures import labels_of, revisions_of
 from evaluation.estimates import Estimate
 from evaluation.policies import judged_answers
@@ -183,20 +183,21 @@ def _preference_models(part: Part) -> Iterator[PreferenceModel]:
     name = "held out" if "held out" in measured else next(iter(measured))
     held_out = measured[name]
     axis = next((each for each in ("harmless", "helpful") if each in part.name), part.name)
+    calibrated = _calibrated(part, name)
     yield PreferenceModel(
         step=part.name,
         axis=axis,
         pairs=held_out["pairs"],
         accuracy=_share(held_out["accuracy"]),
-        ece=_calibration_error(part, name),
-        reliability=tuple(_bin(each) for each in held_out["reliability"]),
+        ece=calibrated.error,
+        reliability=tuple(Bin(each.predicted, each.held) for each in calibrated.bins if each.predicted is not None),
         longer=_share(held_out["longer_preferred"]) if held_out["longer_preferred"] else None,
         by_bin={name: _share(each) for name, each in held_out["accuracy_by_bin"].items() if each},
     )
 
 
-def _calibration_error(part: Part, name: str) -> Estimate:
-    """The calibration error on one set of held-out pairs, with an interval over their prompts."""
+def _calibrated(part: Part, name: str) -> Calibration:
+    """The calibration on one set of held-out pairs, that of the answer which the model prefers."""
     from trainers.pair_rows import SCORES, measured_sets
     from trainers.preference_figures import BINS, surer
 
@@ -205,17 +206,13 @@ def _calibration_error(part: Part, name: str) -> Estimate:
     rewards = np.array([(row["chosen_reward"], row["rejected_reward"]) for row in rows])
     predicted, held = surer(rewards[:, 0] - rewards[:, 1], np.array([row["probability"] for row in rows]))
     prompts = [row["item_id"] for row in rows]
-    return calibration(predicted.tolist(), held.tolist(), 2 * BINS, part.manifest["seed"], prompts).error
+    return calibration(predicted.tolist(), held.tolist(), 2 * BINS, part.manifest["seed"], prompts)
 
 
 def _share(each: Mapping[str, float] | None) -> Estimate:
     if each is None:
         return Estimate(None, None, None, 0)
     return Estimate(each["value"], each["low"], each["high"], int(each["count"]))
-
-
-def _bin(each: Mapping[str, float]) -> Bin:
-    return Bin(each["predicted"], Estimate(each["held"], None, None, int(each["count"])))
 
 
 def _trainings(part: Part) -> Iterator[Training]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from engine.printable import printable
 from evaluation.estimates import Estimate
 
 
@@ -35,6 +36,6 @@ def ranged(found: Estimate) -> str:
 
 
 def plain(text: str) -> str:
-    """Somebody else's text on one line: no markup, no line break, no cell of its own."""
-    one_line = " ".join(text.split())
+    """Somebody else's text on one line: no markup, no line break, no cell of its own, nothing that moves a cursor."""
+    one_line = printable(" ".join(text.split()))
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>()#+|!&" else letter for letter in one_line)

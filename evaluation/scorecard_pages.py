@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from engine.printable import printable
 from evaluation.estimates import Estimate
 from evaluation.markdown import number, plain, ranged, table
 from evaluation.scorecard import Cell, Scorecard, ScorecardComparison
@@ -120,7 +121,13 @@ def scorecard_html(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True
     )
-    environment.filters |= {"ranged": ranged, "shade": _shade, "middle": _without_middle, "number": number}
+    environment.filters |= {
+        "ranged": ranged,
+        "shade": _shade,
+        "middle": _without_middle,
+        "number": number,
+        "text": printable,
+    }
     return environment.get_template("scorecard_page.html").render(
         cards=cards, comparisons=comparisons, transcripts=list(wanted.values()), anchor=anchor
     )
@@ -133,6 +140,6 @@ def _shade(found: Estimate) -> str:
 
 def _without_middle(text: str) -> str:
     if len(text) <= LONGEST_TEXT:
-        return text
+        return printable(text)
     half = LONGEST_TEXT // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters …]\n{text[-half:]}"
+    return printable(f"{text[:half]}\n[… {len(text) - 2 * half:,} characters …]\n{text[-half:]}")

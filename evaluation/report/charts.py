@@ -34,6 +34,8 @@ class Axis:
     end: float
     label: str = ""
     percent: bool = False
+    whole: bool = False
+    """Marks at whole numbers alone."""
 
     def at(self, value: float) -> float:
         """Where a value is drawn; one that is outside stands at the end."""
@@ -43,7 +45,7 @@ class Axis:
     @property
     def ticks(self) -> list[Tick]:
         """About five round numbers."""
-        step = round_step((self.high - self.low) / 5)
+        step = max(round_step((self.high - self.low) / 5), 1.0 if self.whole else 0.0)
         first = math.ceil(self.low / step - 1e-9)
         values = [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
         return [Tick(self.at(value), self._written(value, step)) for value in values]
@@ -261,7 +263,7 @@ def rounds_chart(rounds: Sequence[Round], label: str) -> Lines:
     """The harmful share by round, with its interval, on an axis that begins at zero."""
     known = [(each.round, each.harmful) for each in rounds if each.harmful is not None]
     top = max((each.high or each.value or 0.0) for _, each in known)
-    x = Axis(0, max(number for number, _ in known) or 1, 52, 344)
+    x = Axis(0, max(number for number, _ in known) or 1, 52, 344, whole=True)
     y = Axis(0, min(1.0, max(round_step(top / 5) * 5, 0.01)), 190, 14, label, percent=True)
     points = tuple((x.at(number), y.at(each.value or 0.0), told_estimate(each, percent=True)) for number, each in known)
     upper = [(x.at(number), y.at(each.high or 0.0)) for number, each in known if each.high is not None]

@@ -135,6 +135,9 @@ def test_a_loop_is_one_report(loop: Path) -> None:
     assert found["name"] == "round"
     assert set(found["policies"]) == {"base", "final"}
     assert found["preference_models"]["harmless"]["accuracy"] == {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40}
+    (at,) = found["preference_models"]["harmless"]["reliability"]
+    assert at["held"]["value"] == pytest.approx(0.625)
+    assert at["held"]["low"] < 0.625 < at["held"]["high"]
     ece = found["preference_models"]["harmless"]["ece"]
     sure = 1 / (1 + math.exp(-0.85))
     assert ece["value"] == pytest.approx(abs(sure - (30 * 0.75 + 10 * 0.25) / 40), abs=1e-6)

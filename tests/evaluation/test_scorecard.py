@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evaluation.refusals import Extent
 from evaluation.scorecard import compare, scorecard
 from evaluation.scorecard_pages import Transcript, scorecard_html, scorecard_markdown
+from tests.evaluation.chromium_for_tests import NEEDS_CHROMIUM
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ def test_two_policies_are_paired_by_prompt() -> None:
     assert found.unpaired == 1
 
 
-HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\x00<img src=x onerror=alert(1)>" + "A" * 100_000
+HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\x00\x1b[2J\u202e<img src=x onerror=alert(1)>" + "A" * 100_000
 
 
 def test_hostile_transcripts_are_text() -> None:
-    name = '"><b>'
+    name = '"><b>\x1b'
     card = scorecard(name, rows(1, 0), SEEDS)
     transcripts = [Transcript(name, "theft-0", "none", "theft", [("user", HOSTILE)], HOSTILE)]
     page = scorecard_html([card], [compare(name, rows(1, 0), "<i>", rows(0, 1))], transcripts)
@@ -81,10 +84,27 @@ def test_hostile_transcripts_are_text() -> None:
     assert "<img" not in page
     assert "{{ 7*7 }}" in page
     assert "<b>" not in page
+    assert "&lt;U+0000&gt;&lt;U+001B&gt;[2J&lt;U+202E&gt;" in page
+    assert not set("\x00\x1b\u202e") & set(page)
     assert len(page) < 30_000
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
     assert "http" not in re.sub(r"http-equiv", "", page), "the page asks nobody for anything"
     markdown = scorecard_markdown([card], [])
     assert "<b>" not in markdown
+    assert "\x1b" not in markdown
     (link,) = set(re.findall(r"scorecard\.html#(t-[\w-]*theft-0)\)", markdown))
     assert f'id="{link}"' in page
+
+
+@NEEDS_CHROMIUM[0]
+@NEEDS_CHROMIUM[1]
+def test_long_names_neither_widen_the_page_nor_stand_upright_on_a_phone(browser: Any, tmp_path: Path) -> None:
+    names = ["a_policy_with_quite_a_long_name/" * 4 + end for end in "ab"]
+    cards = [scorecard(name, rows(1, 2), SEEDS) for name in names]
+    file = tmp_path / "scorecard.html"
+    file.write_text(scorecard_html(cards, [compare(names[0], rows(1, 0), names[1], rows(0, 1))], []))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert min(page.locator(".name").evaluate_all("all => all.map(each => each.clientWidth)")) > 80
+    page.close()

@@ -40,6 +40,7 @@ def test_an_axis_has_round_ticks_and_keeps_what_is_outside_at_its_end() -> None:
     assert [tick.label for tick in axis.ticks] == ["0", "20", "40", "60", "80", "100"]
     assert (axis.at(0.5), axis.at(-3), axis.at(7)) == (60, 10, 110)
     assert [tick.label for tick in Axis(-300, 200, 0, 100).ticks] == ["−300", "−200", "−100", "0", "100", "200"]
+    assert [tick.label for tick in Axis(0, 2, 0, 100, whole=True).ticks] == ["0", "1", "2"]
 
 
 def test_better_policies_are_up_and_to_the_right() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.estimates import Estimate
+from evaluation.estimates import Estimate, share
 from evaluation.report.content import Report, Step
 from evaluation.report.page import render
 from tests.evaluation.chromium_for_tests import NEEDS_CHROMIUM
@@ -109,6 +109,14 @@ def test_the_page_fits_a_phone(opened: Callable[..., Any]) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator(".loop.standing").is_visible()
     assert not page.locator(".loop.lying").is_visible()
+    lines = page.locator(".facts th").evaluate_all(
+        """all => all.map(each => {
+            const range = document.createRange();
+            range.selectNodeContents(each);
+            return range.getClientRects().length;
+        })"""
+    )
+    assert set(lines) == {1}, "no word is broken"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -150,6 +158,8 @@ def test_what_was_not_done_is_said_and_not_made_up(opened: Callable[..., Any]) -
     page = opened(bare)
     shown = page.inner_text("main")
     assert "No policy was evaluated" in shown
+    assert "`" not in shown
+    assert page.inner_text("#robustness code >> nth=0") == "--quantized"
     assert "No pairs were labelled." in shown
     assert "No preference model was trained." in shown
     assert "does not say how much harm" not in page.inner_text("body")
@@ -161,3 +171,12 @@ def test_a_figure_without_an_interval_shows_none(opened: Callable[..., Any]) -> 
     model = replace(report.preference_models[0], ece=Estimate(0.044, None, None, 74))
     page = opened(replace(report, preference_models=(model,)))
     assert "Calibration error 0.044." in page.inner_text("#models")
+
+
+def test_pairs_of_which_nothing_is_known_have_no_table(opened: Callable[..., Any]) -> None:
+    report = plausible_report()
+    model = replace(report.preference_models[0], by_bin={"not known": share(40, 54)})
+    labels = replace(report.labels[0], histogram=(0,) * 10)
+    page = opened(replace(report, preference_models=(model,), labels=(labels,)))
+    assert page.locator("#models table").count() == 0
+    assert "How sure the labels are" not in page.inner_text("#labels")
