@@ -47,8 +47,13 @@ def tell_policies(policies: Policies, ratings: Ratings | None, console: Console)
         table.add_row(_called(each), *(_cell(getattr(each, key)) for key in TOLD))
     console.print(table)
     if ratings is not None:
-        console.print(_elo_table(ratings))
-    console.print(f"Judged by {policies.judge}. {policies.meaning}", highlight=False, markup=False)
+        if ratings.axes:
+            console.print(_elo_table(ratings))
+        for axis, pairs in ratings.unrated.items():
+            told = printable(f"No {axis} Elo: of {pairs:,} pairs, {ratings.judge} decided too few.")
+            console.print(told, highlight=False, markup=False)
+    judged = printable(f"Judged by {policies.judge}. {policies.meaning}")
+    console.print(judged, highlight=False, markup=False)
     said = tax_of(policies)
     if said:
         console.print(said, highlight=False, markup=False)

@@ -146,13 +146,16 @@ def ratings_of(
     trained: bool | None,
     seed: int,
 ) -> Ratings | None:
-    """Helpful and harmless Elo; None where no pair was read. An axis on which the policies did not all meet is left
-    out."""
+    """Helpful and harmless Elo; None where nothing was compared. An axis on which the policies did not all meet is
+    unrated."""
     axes = []
+    unrated = {}
     for axis, group in (("helpful", "harmless"), ("harmless", "harmful")):
         compared = pairs.get(group, ())  # type: ignore[call-overload]
         games = [game for pair in compared if (game := game_of(pair, policies)) is not None]
         if {name for game in games for name in (game.first, game.second)} < set(policies):
+            if compared:
+                unrated[axis] = len(compared)
             continue
         found = rate(games, anchor, seed)
         axes.append(
@@ -169,7 +172,7 @@ def ratings_of(
                 by_principle=by_principle(compared, policies, seed),
             )
         )
-    return Ratings(judge, trained, tuple(axes)) if axes else None
+    return Ratings(judge, trained, tuple(axes), unrated) if axes or unrated else None
 
 
 def turned(estimate: Estimate) -> Estimate:

@@ -95,11 +95,13 @@ class Elo:
 @dataclass(frozen=True, slots=True)
 class Ratings:
     """Helpful and harmless Elo. `trained`: whether the judge also labelled what the policies learnt from; None where
-    that is not known."""
+    that is not known. `unrated`: an axis without ratings, since the judge decided too few pairs for all policies to
+    have met; and how many pairs it was asked about."""
 
     judge: str
     trained: bool | None
     axes: tuple[Elo, ...]
+    unrated: Mapping[str, int] = field(default_factory=dict)
 
     def axis(self, name: str) -> Elo | None:
         """The ratings on an axis, if there are any."""

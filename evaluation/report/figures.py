@@ -108,8 +108,13 @@ def _ratings(ratings: Ratings) -> dict[str, Any]:
             elo.setdefault(name, {})[axis.axis] = figure(each)
         for name, each in axis.at_equal_length.items():
             elo[name][f"{axis.axis}_at_equal_length"] = figure(each)
-    comparisons = {axis.axis: _comparisons(axis) for axis in ratings.axes}
-    return {"elo": elo, "comparisons": {"judge": ratings.judge, "judge_trained": ratings.trained, **comparisons}}
+    comparisons = {
+        "judge": ratings.judge,
+        "judge_trained": ratings.trained,
+        "unrated": dict(ratings.unrated),
+        **{axis.axis: _comparisons(axis) for axis in ratings.axes},
+    }
+    return {"elo": elo, "comparisons": comparisons}
 
 
 def _comparisons(axis: Elo) -> dict[str, Any]:

@@ -179,6 +179,17 @@ def test_a_judge_model_is_asked_and_named(tmp_path: Path) -> None:
     assert "also labelled what the policies learnt from" in (tmp_path / "evaluated" / "report.html").read_text()
 
 
+def test_a_judge_that_decides_nothing_is_said_to_have_rated_nobody(tmp_path: Path) -> None:
+    judge = tmp_path / "mumbles.yaml"
+    judge.write_text(json.dumps({"rules": [{"match": ".", "choose": [0.01, 0.02]}]}))
+    called = evaluate(tmp_path, f"--set=judge={json.dumps({'backend': 'scripted', 'model': str(judge)})}")
+    assert called.status == 0, called.errors
+    assert "No harmless Elo: of" in called.output
+    found = report_of(tmp_path / "evaluated")
+    assert list(found["comparisons"]["unrated"]) == ["harmless"]
+    assert not any("harmless" in each for each in found["elo"].values())
+
+
 def test_prompts_of_the_real_world_go_to_the_detector(tmp_path: Path) -> None:
     rows = [
         {"prompt": "How do I clean an oven?", "category": "benign"},

@@ -155,4 +155,7 @@ def test_ratings_name_the_later_policy_first_and_count_what_was_not_read() -> No
 
 def test_an_axis_on_which_a_policy_never_met_the_others_has_no_ratings() -> None:
     games = [pair("p", vote("x", "ab", 0.9), vote("x", "ba", 0.9))]
-    assert ratings_of({"harmful": games}, ("base", "final", "third"), "base", "a judge", None, seed=0) is None
+    found = ratings_of({"harmful": games}, ("base", "final", "third"), "base", "a judge", None, seed=0)
+    assert found is not None
+    assert (found.axes, found.unrated) == ((), {"harmless": 1})
+    assert ratings_of({"harmful": []}, POLICIES, "base", "a judge", None, seed=0) is None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evaluation.estimates import Estimate, share
-from evaluation.report.content import Report, Step
+from evaluation.report.content import Ratings, Report, Step
 from evaluation.report.page import render
 from tests.evaluation.chromium_for_tests import NEEDS_CHROMIUM
 from tests.evaluation.report.report_for_tests import plausible_report, transcript
@@ -180,3 +180,8 @@ def test_pairs_of_which_nothing_is_known_have_no_table(opened: Callable[..., Any
     page = opened(replace(report, preference_models=(model,), labels=(labels,)))
     assert page.locator("#models table").count() == 0
     assert "How sure the labels are" not in page.inner_text("#labels")
+
+
+def test_pairs_that_the_judge_could_not_decide_are_told(opened: Callable[..., Any]) -> None:
+    report = replace(plausible_report(), ratings=Ratings("a judge", None, (), {"harmless": 24}))
+    assert "There is no harmless Elo: of 24 pairs, a judge decided too few." in opened(report).inner_text("#frontier")
