@@ -17,7 +17,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -138,7 +138,12 @@ def _on_ray(module: str, settings: TrainingSettings, folder: Path) -> Outcome:
         gpus = how.gpus if how.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"module": module, "settings": settings, "folder": str(folder.absolute())},
+            train_loop_config={
+                "module": module,
+                "settings": settings,
+                "folder": str(folder.absolute()),
+                "started_in": str(Path.cwd()),
+            },
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": how.cpus, "GPU": gpus}
             ),
@@ -189,6 +194,8 @@ def _worker(config: Mapping[str, Any]) -> None:
 
     from engine.hosting import keep_log
 
+    with suppress(FileNotFoundError):  # on another machine: whole paths are found there all the same
+        os.chdir(config["started_in"])  # Ray Train moves its workers away, and settings may hold relative paths
     folder = Path(config["folder"])
     keep_log(Folder(str(folder)), "training", "worker")
     try:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from tests.charter.command_line import charter
 from tests.trainers.models_for_tests import make_scorer
 from tests.trainers.rows_for_training import THEIR_WARNINGS, losses, settings, write_rows
 from trainers import fine_tuning, reinforcement
-from trainers.fitting import NotFinite, micro_batches
-from trainers.launch import launch
+from trainers.fitting import NotFinite, Outcome, micro_batches
+from trainers.launch import FROM_WORKER, _worker, launch
 from trainers.reinforcement import ReinforcementSettings
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,19 @@ def test_two_ray_workers_learn_what_one_process_learns(tiny_model: Path, tmp_pat
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert all(one[name].allclose(two[name], atol=1e-5) for name in one)
+
+
+def test_a_worker_reads_relative_paths_as_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train has moved it into another folder."""
+    given = tmp_path / "given"
+    given.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fine_tuning, "train", lambda settings, folder: Outcome(str(Path.cwd()), 1))
+    monkeypatch.setattr("engine.hosting.keep_log", lambda *named: None)
+    monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
+    told = {"module": "trainers.fine_tuning", "settings": None, "folder": str(tmp_path), "started_in": str(given)}
+    _worker(told)
+    assert json.loads((tmp_path / FROM_WORKER).read_text())["model"] == str(given)
 
 
 @pytest.mark.usefixtures("ray_here")
