@@ -93,10 +93,10 @@ class DirectPreferenceTrainer(DPOTrainer):  # type: ignore[misc]
             "rewards/chosen": chosen,
             "rewards/rejected": rejected,
             "rewards/margins": chosen - rejected,
-            "num_tokens": float(self._total_train_tokens),
         }
         for name, value in named.items():
             self._metrics[mode][name].append(value)
+        self._metrics[mode]["num_tokens"] = [float(self._total_train_tokens)]  # so far, and no mean over a step
 
     def implied_rewards(self, rows: Sequence[Mapping[str, Any]]) -> Numbers:
         """β × (log π − log π at the start) of the chosen and the rejected answers of many pairs, shape 2 × N."""

@@ -37,7 +37,8 @@ def trained(told: DirectPreferenceSettings, folder: Path) -> Outcome:
 
 def test_with_certain_labels_it_is_dpo(tiny_model: Path, tmp_path: Path) -> None:
     data = write_pairs_file(tmp_path / "pairs.jsonl", 32, probability=None)
-    told = settings(tiny_model, data)
+    how = {"learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": 4, "max_steps": 4}
+    told = settings(tiny_model, data, optimization=how)
     trained(told, tmp_path / "ours")
 
     def conversation(row: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +56,9 @@ def test_with_certain_labels_it_is_dpo(tiny_model: Path, tmp_path: Path) -> None
     found = losses(tmp_path / "ours")
     assert found[1] == pytest.approx(math.log(2), abs=1e-5), "policy and reference agree before the first step"
     assert list(found.values()) == pytest.approx(expected, abs=1e-4)
+    tokens = [entry["num_tokens"] for entry in theirs.state.log_history if "loss" in entry]
+    lines = [json.loads(line) for line in (tmp_path / "ours" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["num_tokens"] for line in lines if "loss" in line] == tokens
 
 
 def test_an_unsure_label_is_learnt_as_it_is(tiny_model: Path, tmp_path: Path) -> None:
