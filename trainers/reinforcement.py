@@ -359,7 +359,7 @@ def train(settings: ReinforcementSettings, folder: Path) -> Outcome:
             rater.close()
     figures = dict(policy_figures(trainer.state.log_history))
     if watching is not None:
-        figures |= watching.figures(trainer.state.best_metric)
+        figures |= watching.figures(trainer.state.best_global_step)
     return replace(outcome, figures=figures)
 
 

@@ -1,7 +1,7 @@
 """What is watched while a policy is rewarded, on prompts that it does not train on.
 
     every so many steps: completions ─► judge (not in the reward), drift ─► watch.jsonl, watch/step-*.jsonl
-                                                 └─► the best checkpoint is kept; alarms end the training
+                                                 └─► the best calm checkpoint is kept; alarms end the training
 
 The judge is a preference model that the reward does not use: where the reward goes on rising and the judge's score
 falls, the policy has learnt the reward's mistakes (Gao et al. 2022).
@@ -23,7 +23,15 @@ from prompts.messages import Message
 from trainers.hosted_scoring import Scoring
 from trainers.rewarding import Rewarder, check_scores
 from trainers.watch_settings import WatchSettings
-from trainers.watched import Observation, Sample, read_observations, read_samples, write_observations, write_samples
+from trainers.watched import (
+    SAMPLES,
+    Observation,
+    Sample,
+    read_observations,
+    read_samples,
+    write_observations,
+    write_samples,
+)
 
 JUDGED = "eval_rewards/judge/mean"
 """What transformers calls the measure by which the best checkpoint is kept."""
@@ -61,6 +69,12 @@ def surely_differs(before: Sequence[float], after: Sequence[float]) -> int:
     mean = math.fsum(changes) / len(changes)
     error = math.sqrt(math.fsum((each - mean) ** 2 for each in changes) / (len(changes) - 1) / len(changes))
     return 0 if abs(mean) <= SURE * error else (1 if mean > 0 else -1)
+
+
+def score(look: Observation) -> float:
+    """What a checkpoint is kept by: the judge's score, which counts for nothing beside an alarm, since a policy that
+    games the reward may please the judge as well."""
+    return -math.inf if look.alarms else look.judge
 
 
 def looks_since_best(judged: Sequence[float]) -> int:
@@ -146,27 +160,35 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         distinct_prompts = {sample.item_id: sample for sample in self.samples}  # the last batch may be filled up
         samples, self.samples = list(distinct_prompts.values()), []
         now = observed(state.global_step, samples, metrics.get("eval_kl"))
-        metrics[JUDGED] = now.judge  # in TRL's own mean, what fills up the last batch counts again
         if self.seen:
             first = read_samples(self.folder, self.seen[0].step)
             now = replace(now, alarms=alarms(self.told, self.seen[0], now, first, samples))
+        metrics[JUDGED] = score(now)  # in TRL's own mean, what fills up the last batch counts again
         self.seen.append(now)
         if state.is_world_process_zero:
             write_samples(self.folder, now.step, samples)
             write_observations(self.folder, self.seen)
             for alarm in now.alarms:
                 print(f"step {now.step}: {alarm}", file=sys.stderr, flush=True)
-        looks = [each.judge for each in self.seen[1:]]  # the policy at the start is no checkpoint
+        looks = [score(each) for each in self.seen[1:]]  # the policy at the start is no checkpoint
         is_spent = bool(looks) and looks_since_best(looks) >= self.told.patience
         if is_spent or (now.alarms and self.told.on_alarm == "stop"):
             control.should_training_stop = True
 
-    def figures(self, best: float | None) -> dict[str, float]:
-        """What came of it, for the card: the start, the best and the end."""
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Says so where no checkpoint was calm."""
+        if state.is_world_process_zero and len(self.seen) > 1 and all(each.alarms for each in self.seen[1:]):
+            place = self.folder / SAMPLES
+            print(f"no look was without an alarm: the last policy is kept, see {place}", file=sys.stderr, flush=True)
+
+    def figures(self, best: int | None) -> dict[str, float]:
+        """What came of it, for the card: the start, the step that was kept, and the end."""
         start, end = self.seen[0], self.seen[-1]
+        kept = next((each for each in self.seen if each.step == best), end)
         named = {
             "judge at the start": start.judge,
-            "judge of the kept checkpoint": end.judge if best is None else best,
+            "judge of the kept checkpoint": kept.judge,
+            "alarms of the kept checkpoint": float(len(kept.alarms)),
             "judge at the end": end.judge,
             "reward at the start": start.reward,
             "reward at the end": end.reward,

@@ -18,7 +18,8 @@ class WatchSettings(Settings):
     prompts: int = Field(default=64, ge=2)
     """Prompts held out of the training's own."""
     every: int = Field(default=20, ge=1)
-    """Steps between two looks. A checkpoint is written at each, and the one that the judge scores best is kept."""
+    """Steps between two looks. A checkpoint is written at each; the one that the judge scores best is kept, unless
+    there was an alarm."""
     patience: int = Field(default=4, ge=1)
     """The training ends after so many looks without a better score of the judge's."""
     stock_phrase: float = Field(default=0.3, gt=0)

@@ -112,8 +112,9 @@ def test_the_reward_is_learnt_and_an_alarm_ends_what_it_leads_to(
         "format": {"empty": 0, "truncated": 0, "template_leak": 0},
         "whiten": False,
     }
-    how = {"learning_rate": 1e-2, "batch_size": 32, "micro_batch_size": 32, "max_steps": 60}
-    watch = {"judge": {"model": str(scorers / "judge")}, "prompts": 16, "every": 4, "length": [0.8, 2], "patience": 99}
+    how = {"learning_rate": 3e-3, "batch_size": 32, "micro_batch_size": 32, "max_steps": 60}
+    judge = {"model": str(scorers / "judge")}
+    watch = {"judge": judge, "prompts": 16, "every": 1, "length": [0.6, 2], "distinct": 0.01, "patience": 99}
     told = settings(tiny_model, prompts, scorers, reward=reward, optimization=how, watch=watch, kl=0.0)
     outcome = trained(told, tmp_path)
     steps = [entry for entry in lines(tmp_path / "metrics.jsonl") if "reward" in entry]
@@ -121,6 +122,9 @@ def test_the_reward_is_learnt_and_an_alarm_ends_what_it_leads_to(
     assert outcome.steps == len(steps) < 60
     assert outcome.figures["alarms"] == 1.0
     assert "tokens on average; at the start" in capsys.readouterr().err
+    calm = {each["step"]: each["judge"] for each in lines(tmp_path / "watch.jsonl")[1:] if not each["alarms"]}
+    assert outcome.figures["alarms of the kept checkpoint"] == 0.0
+    assert outcome.figures["judge of the kept checkpoint"] == pytest.approx(max(calm.values()), abs=1e-4)
 
 
 def test_prompts_are_mixed_held_out_and_counted(tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path) -> None:

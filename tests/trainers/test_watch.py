@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from transformers import TrainerControl, TrainerState
 
-from trainers.watch import alarms, looks_since_best, observed, surely_differs
+from trainers.watch import JUDGED, Watch, alarms, looks_since_best, observed, surely_differs
 from trainers.watch_settings import WatchSettings
 from trainers.watched import Sample
 
@@ -77,3 +79,28 @@ def test_looks_are_counted_from_the_best() -> None:
 def test_the_range_of_lengths_holds_one() -> None:
     with pytest.raises(ValueError, match="length must hold 1 between its ends"):
         WatchSettings.model_validate({"judge": {"model": "x"}, "length": [1.2, 2.0]})
+
+
+def test_a_checkpoint_that_an_alarm_was_raised_at_is_not_kept(tmp_path: Path) -> None:
+    """A policy that games the reward may please the judge as well: here it does, with ever longer answers."""
+    watch = Watch(TOLD, cast("Any", None), cast("Any", None), tmp_path, 0)
+    judged = []
+    for step, (judge, tokens) in enumerate([(0.0, 10), (0.5, 11), (0.9, 30)]):
+        watch.samples = samples(judge=judge, tokens=tokens)
+        metrics: dict[str, Any] = {}
+        watch.on_evaluate(None, TrainerState(global_step=step), TrainerControl(), metrics)
+        judged.append(metrics[JUDGED])
+    assert judged == [pytest.approx(0.05), pytest.approx(0.55), -math.inf]
+    figures = watch.figures(best=1)
+    assert figures["judge of the kept checkpoint"] == pytest.approx(0.55)
+    assert figures["alarms of the kept checkpoint"] == 0.0
+
+
+def test_where_every_look_alarms_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(TOLD, cast("Any", None), cast("Any", None), tmp_path, 0)
+    for step, tokens in enumerate([10, 30]):
+        watch.samples = samples(tokens=tokens)
+        watch.on_evaluate(None, TrainerState(global_step=step), TrainerControl(), {})
+    watch.on_train_end(None, TrainerState(), TrainerControl())
+    assert "no look was without an alarm: the last policy is kept" in capsys.readouterr().err
+    assert watch.figures(best=None)["alarms of the kept checkpoint"] == 1.0
