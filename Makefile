@@ -17,7 +17,7 @@ demo: install
 	$(BIN)/charter run recipes/quickstart.yaml --resume
 
 test: install-test check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Tests of faults that take minutes: clusters of several nodes, long runs.
 soak: install-test
