@@ -15,6 +15,7 @@ import torch
 from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from trainers.last_batch import LastBatchTrainer
 from trainers.losses import soft_dpo_loss
 from trainers.preference_figures import Numbers
 
@@ -22,7 +23,7 @@ LABELS = ("probability", "weight")
 COLUMNS = ("chosen_ids", "rejected_ids", "shared", *LABELS)
 
 
-class DirectPreferenceTrainer(DPOTrainer):  # type: ignore[misc]
+class DirectPreferenceTrainer(LastBatchTrainer, DPOTrainer):  # type: ignore[misc]
     """Trains on rows of `data/train` as they are: the loss of a step is the mean over its pairs of weight × the
     cross-entropy of the implied preference against the label."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from trl import RewardTrainer
 
+from trainers.last_batch import LastBatchTrainer
 from trainers.losses import centring_loss, preference_loss, safety_loss
 from trainers.preference_figures import Numbers
 from trainers.shared_prefix import PADDING_BRANCH, may_share, pair_batch, pair_rewards
@@ -21,7 +22,7 @@ LABELS = ("probability", "weight", "margin", "bad")
 COLUMNS = ("chosen_ids", "rejected_ids", "shared", *LABELS)
 
 
-class PreferenceTrainer(RewardTrainer):  # type: ignore[misc]
+class PreferenceTrainer(LastBatchTrainer, RewardTrainer):  # type: ignore[misc]
     """Trains a model that `read_at_ends` prepared.
 
     The loss of a step is the mean over its pairs of weight × (cross-entropy against the label + `safety` × the safety

@@ -117,15 +117,25 @@ def test_weights_and_margins_reach_the_loss(tiny_model: Path, tmp_path: Path) ->
 def test_two_ray_workers_learn_what_one_process_learns(tiny_model: Path, pairs: Path, tmp_path: Path) -> None:
     weights = {}
     for workers in (1, 2):
-        how = {"learning_rate": 1e-3, "batch_size": 8, "max_steps": 4}
+        how = {"learning_rate": 1e-3, "batch_size": 16, "epochs": 2}  # the last batch of a pass is smaller
         where = {"workers": workers, "cpus": 0.5}
         told = settings(tiny_model, pairs, optimization=how, launch=where)
         folder = tmp_path / str(workers)
-        prepare(told, Folder(str(folder)), print)
+        rows = prepare(told, Folder(str(folder)), print).rows
+        assert sum(rows.values()) % 16
         outcome = launch("trainers.preference_model", told, folder)
         assert "accuracy, held out" in outcome.figures
         weights[workers] = load_file(folder / "model" / "model.safetensors")
     assert all(weights[1][name].allclose(weights[2][name], atol=1e-5) for name in weights[1])
+
+
+def test_micro_batches_change_nothing(tiny_model: Path, pairs: Path, tmp_path: Path) -> None:
+    weights = []
+    for size in (16, 4):
+        how = {"learning_rate": 1e-3, "batch_size": 16, "micro_batch_size": size, "epochs": 1}
+        trained(settings(tiny_model, pairs, optimization=how), tmp_path / str(size))
+        weights.append(load_file(tmp_path / str(size) / "model" / "model.safetensors"))
+    assert all(weights[0][name].allclose(weights[1][name], atol=1e-5) for name in weights[0])
 
 
 def test_long_pairs_and_tested_prompts_are_counted(tiny_model: Path, tmp_path: Path) -> None:
