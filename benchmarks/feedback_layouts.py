@@ -27,7 +27,7 @@ from subjects import add_model_flags, cpu_seconds, marked, model_spec, read_pair
 from constitution import Constitution, draw_comparison_principles, load_constitution
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.model import Model
 from engine.records import Prompt
 from engine.settings import CompareSettings

@@ -29,7 +29,7 @@ from charter.training import execute_training, settings_class
 from constitution import Constitution, load_constitution
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.here import run_stage_here
 from engine.inputs import PromptSource, read_prompts
 from engine.plan import StagePlan

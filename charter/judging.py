@@ -12,7 +12,7 @@ from rich.table import Table
 from constitution import BadInput, Constitution, Fault, Principle
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.labels import label_of
 from engine.model import Model
 from engine.records import Prompt, Vote

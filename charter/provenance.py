@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from charter.run import frozen_constitution, frozen_prompts, frozen_recipe
 from constitution import Constitution
-from engine.chains import under
+from engine.calls import under
 from engine.records import Call, Check, Comparison, Vote
 from engine.storage import Folder
 from prompts.messages import Message

@@ -20,7 +20,7 @@ from constitution.faults import BadInput, Fault
 from constitution.hashing import content_hash
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.model import Model, PromptTooLong, TemplateRefused
 from engine.pairs import Pair, text_of
 from engine.progress import PLAIN_SECONDS, duration

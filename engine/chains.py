@@ -1,7 +1,7 @@
 """What happens to one row. A chain is a coroutine over one prompt; it knows models, not machines.
 
     ReviseChain    respond ► (critique ► revise) × N                        one RevisedRow a prompt
-    CompareChain   respond × n ► for every two: principles × orders ► label  one Comparison a pair
+    CompareChain   respond × n ► for every two: principles × orders ► label  one Comparison a pair (engine/comparing.py)
     SampleChain    respond × n, and × m under a preprompt                    one SampledRow a prompt
 
 Thousands of these run side by side in the worker that hosts the model (engine/rows.py), so that its batch stays
@@ -11,80 +11,33 @@ full and no step waits for another row. Left out on purpose: retries, storage an
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from constitution import Constitution, Principle, draw_comparison_principles, draw_principle
-from constitution.schema import Proposition
-from engine.earlier import NOTHING, EarlierRows, Known
-from engine.labels import both_bad, label_of, pair_id, status_of
-from engine.model import Choice, Completion, Model, Sampling
+from constitution import Constitution, Principle, draw_principle
+from engine.calls import generated, under
+from engine.model import Model
 from engine.records import (
     Call,
-    Check,
-    Comparison,
     Critique,
-    Position,
     Prompt,
     Response,
     RevisedRow,
     Revision,
     SampledRow,
-    Vote,
     derived_seed,
 )
-from engine.settings import CompareSettings, ReviseSettings, SampleSettings, SamplingSettings
+from engine.settings import ReviseSettings, SampleSettings
 from prompts.messages import Message
-from prompts.reading import BadAnswer, TruncatedAnswer, leaks_template, read_choice, read_critique
-from prompts.rendering import PromptSet, Rendered
+from prompts.reading import leaks_template, read_critique
+from prompts.rendering import PromptSet
 
 
 class Chain(Protocol):
     """What engine/rows.py runs: all output rows of one prompt, or an exception."""
 
     async def run(self, prompt: Prompt) -> Sequence[Any]: ...
-
-
-def _call(step: str, rendered: Rendered, model: Model, sampling: Sampling, answer: Completion | Choice) -> Call:
-    return Call(
-        step=step,
-        template_hash=rendered.template_hash,
-        model=model.name,
-        revision=model.revision,
-        seed=sampling.seed,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        prompt_tokens=answer.prompt_tokens,
-        cached_tokens=answer.cached_tokens,
-        completion_tokens=answer.completion_tokens if isinstance(answer, Completion) else 0,
-        finish_reason=answer.finish_reason if isinstance(answer, Completion) else "choice",
-    )
-
-
-def under(preamble: str, rendered: Rendered) -> Rendered:
-    """The same question with a preamble at the head of its system message; as it is where the preamble is empty."""
-    if not preamble:
-        return rendered
-    messages = rendered.messages
-    own = messages[0]["content"] if messages[0]["role"] == "system" else ""
-    system = Message(role="system", content=f"{preamble}\n\n{own}" if own else preamble)
-    return replace(rendered, messages=(system, *(messages[1:] if own else messages)))
-
-
-async def _generate(
-    step: str, model: Model, rendered: Rendered, settings: SamplingSettings, seed: int
-) -> tuple[str, Call]:
-    """One completion as it was written, and what it cost."""
-    sampling = settings.sampling(seed, rendered.stop)
-    completion = await model.generate(rendered.messages, sampling)
-    return completion.text, _call(step, rendered, model, sampling, completion)
-
-
-# A choice decodes nothing: these are what it is recorded as having been drawn with.
-_CHOICE = Sampling(temperature=0.0, max_tokens=1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +60,7 @@ class ReviseChain:
         """One row. Raises what the models raise."""
         seed = derived_seed(self.seed, prompt.item_id, "respond", 0)
         rendered = self.prompts.respond(prompt.messages)
-        text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
+        text, call = await generated("respond", self.responder, rendered, self.settings.respond, seed)
         text = text.strip()
         critiques: list[Critique] = []
         revisions: list[Revision] = []
@@ -155,7 +108,7 @@ class ReviseChain:
             critique_request=principle.critique,
         )
         seed = derived_seed(self.seed, prompt.item_id, "revise", number)
-        text, call = await _generate(
+        text, call = await generated(
             "revise", self.reviser, under(self.preamble, rendered), self.settings.rewrite, seed
         )
         text = text.strip()
@@ -164,7 +117,7 @@ class ReviseChain:
     async def _criticise(self, prompt: Prompt, standing: str, number: int, principle: Principle) -> Critique:
         rendered = self.prompts.critique(prompt.messages, standing, principle.critique or "")
         seed = derived_seed(self.seed, prompt.item_id, "critique", number)
-        text, call = await _generate(
+        text, call = await generated(
             "critique", self.critic, under(self.preamble, rendered), self.settings.criticise, seed
         )
         text = text.strip()
@@ -184,220 +137,6 @@ def _answer_flags(standing: str, calls: Sequence[Call], first: str, revisions: S
         "unchanged": bool(revisions) and standing == first,
     }
     return tuple(name for name, holds in found.items() if holds)
-
-
-@dataclass(frozen=True)
-class CompareChain:
-    """Sample answers, ask the judge about every two of them, and keep each vote.
-
-    Soft labels are the options' normalised probabilities (Bai et al. 2022, 4.1), averaged over both orders
-    (Lee et al. 2023, 2.2) and then over the drawn principles. What cannot be read is no vote.
-    """
-
-    responder: Model
-    judge: Model
-    prompts: PromptSet
-    constitution: Constitution
-    settings: CompareSettings
-    seed: int
-    preamble: str = ""
-    earlier: EarlierRows | None = None
-    """What an earlier run found: nothing of it is asked again."""
-
-    async def run(self, prompt: Prompt) -> list[Comparison]:
-        """One row for every two samples. Raises what the models raise, PromptTooLong of the judge included."""
-        known = self.earlier.known(prompt.item_id) if self.earlier else NOTHING
-        responses = await asyncio.gather(
-            *(self._respond(prompt, sample, known) for sample in range(self.settings.samples)),
-        )
-        pairs = itertools.combinations(responses, 2)
-        return list(await asyncio.gather(*(self.compare(prompt, a, b, known) for a, b in pairs)))
-
-    async def _respond(self, prompt: Prompt, sample: int, known: Known) -> Response:
-        seed = derived_seed(self.seed, prompt.item_id, "respond", sample)
-        rendered = self.prompts.respond(prompt.messages)
-        sampling = self.settings.respond.sampling(seed, rendered.stop)
-        if (found := known.response(sample, self.responder, rendered.template_hash, sampling)) is not None:
-            return found
-        text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
-        return Response(sample=sample, text=text.strip(), call=call)
-
-    async def compare(self, prompt: Prompt, a: Response, b: Response, known: Known = NOTHING) -> Comparison:
-        """The labelled pair. The same text twice is not asked about: there is nothing to prefer."""
-        votes: list[Vote] = []
-        checks: list[Check] = []
-        if a.text != b.text:
-            principles = draw_comparison_principles(
-                self.constitution,
-                seed=self.seed,
-                item_id=f"{prompt.item_id}:{a.sample}:{b.sample}",
-                count=self.settings.principles,
-                category=prompt.category,
-            )
-            votes, checks = await asyncio.gather(
-                self.votes(prompt, a.text, b.text, principles, known), self._checks(prompt, a, b, principles, known)
-            )
-        return self.labelled(prompt, a, b, votes, checks)
-
-    def labelled(
-        self, prompt: Prompt, a: Response, b: Response, votes: Sequence[Vote], checks: Sequence[Check]
-    ) -> Comparison:
-        """The pair with the label that votes and checks make."""
-        probability_a, order_consistent = label_of(votes, both_orders=self.settings.both_orders)
-        return Comparison(
-            pair_id=pair_id(prompt, a.text, b.text),
-            item_id=prompt.item_id,
-            index=prompt.index,
-            messages=prompt.messages,
-            source=prompt.source,
-            category=prompt.category,
-            vector=prompt.vector,
-            extra=prompt.extra,
-            constitution_hash=self.constitution.hash,
-            response_a=a,
-            response_b=b,
-            votes=tuple(votes),
-            checks=tuple(checks),
-            probability_a=probability_a,
-            order_consistent=order_consistent,
-            status=status_of(a.text == b.text, probability_a, self.settings.tie_margin),
-            both_bad=both_bad(checks),
-        )
-
-    async def votes(
-        self, prompt: Prompt, a: str, b: str, principles: Sequence[Principle], known: Known = NOTHING
-    ) -> list[Vote]:
-        """Every vote between two texts: principles × orders × reasonings, asked side by side."""
-        orders: tuple[Position, ...] = ("ab", "ba") if self.settings.both_orders else ("ab",)
-        samples = self.settings.reasoning.samples if self.settings.reasoning else 1
-        return list(
-            await asyncio.gather(
-                *(
-                    self._vote(prompt, a, b, principle, order, sample, known)
-                    for principle in principles
-                    for order in orders
-                    for sample in range(samples)
-                )
-            )
-        )
-
-    async def _vote(
-        self, prompt: Prompt, a: str, b: str, principle: Principle, order: Position, sample: int, known: Known
-    ) -> Vote:
-        asked = self.prompts.hashes["reason_verdict" if self.settings.reasoning else "compare"]
-        found = known.vote(pair_id(prompt, a, b), principle, order, sample, self.judge, asked)
-        if found is not None:
-            return found
-        first, second = (a, b) if order == "ab" else (b, a)
-        question = principle.comparison or ""
-        calls: list[Call] = []
-        reasoning = ""
-        try:
-            if self.settings.reasoning is None:
-                rendered = self.prompts.compare(prompt.messages, first, second, question)
-            else:
-                reasoning, call = await self._reason(prompt, first, second, principle, order, sample)
-                calls.append(call)
-                if call.finish_reason == "length":
-                    raise TruncatedAnswer(f"the reasoning was cut at {call.max_tokens} tokens, before its verdict")
-                rendered = self.prompts.reason_verdict(prompt.messages, first, second, question, reasoning)
-            rendered = under(self.preamble, rendered)
-            choice = await self.judge.choose(rendered.messages, rendered.options)
-        except BadAnswer as error:
-            return self._unread(principle, order, error, reasoning, calls)
-        calls.append(_call("compare", rendered, self.judge, _CHOICE, choice))
-        try:
-            verdict = read_choice(choice.log_probabilities, self.settings.min_mass)
-        except BadAnswer as error:
-            return self._unread(principle, order, error, reasoning, calls, choice)
-        probability = verdict.probabilities[0 if order == "ab" else 1]
-        if self.settings.reasoning is not None:
-            low, high = self.settings.reasoning.clamp
-            probability = min(max(probability, low), high)
-        return Vote(
-            principle_id=principle.id,
-            principle_hash=principle.hash,
-            order=order,
-            log_probabilities=choice.log_probabilities,
-            mass=verdict.mass,
-            probability_a=probability,
-            fault="",
-            reasoning=reasoning,
-            calls=tuple(calls),
-        )
-
-    def _unread(
-        self,
-        principle: Principle,
-        order: Position,
-        error: BadAnswer,
-        reasoning: str,
-        calls: Sequence[Call],
-        choice: Choice | None = None,
-    ) -> Vote:
-        return Vote(
-            principle_id=principle.id,
-            principle_hash=principle.hash,
-            order=order,
-            log_probabilities=choice.log_probabilities if choice else (),
-            mass=choice.mass if choice else None,
-            probability_a=None,
-            fault=f"{type(error).__name__}: {error}",
-            reasoning=reasoning,
-            calls=tuple(calls),
-        )
-
-    async def _reason(
-        self, prompt: Prompt, first: str, second: str, principle: Principle, order: Position, sample: int
-    ) -> tuple[str, Call]:
-        assert self.settings.reasoning is not None
-        asked = self.prompts.reason(prompt.messages, first, second, principle.comparison or "")
-        rendered = under(self.preamble, asked)
-        seed = derived_seed(self.seed, prompt.item_id, "reason", principle.id, order, sample)
-        return await _generate("reason", self.judge, rendered, self.settings.reasoning.sampling, seed)
-
-    async def _checks(
-        self, prompt: Prompt, a: Response, b: Response, principles: Sequence[Principle], known: Known
-    ) -> list[Check]:
-        if not self.settings.propositions:
-            return []
-        asked = {item.id: item for principle in principles for item in principle.propositions}
-        responses: tuple[tuple[Literal["a", "b"], Response], ...] = (("a", a), ("b", b))
-        return list(
-            await asyncio.gather(
-                *(
-                    self.check(prompt.messages, name, response.text, item, known)
-                    for item in asked.values()
-                    for name, response in responses
-                )
-            )
-        )
-
-    async def check(
-        self,
-        messages: Sequence[Message],
-        name: Literal["a", "b"],
-        text: str,
-        proposition: Proposition,
-        known: Known = NOTHING,
-    ) -> Check:
-        """A proposition put to one answer. What cannot be read is a check without a probability."""
-        found = known.check(name, text, proposition.id, self.judge, self.prompts.hashes["proposition"])
-        if found is not None:
-            return found
-        rendered = under(self.preamble, self.prompts.proposition(messages, text, proposition.question))
-        choice: Choice | None = None
-        call: Call | None = None
-        try:
-            choice = await self.judge.choose(rendered.messages, rendered.options)
-            call = _call("proposition", rendered, self.judge, _CHOICE, choice)
-            verdict = read_choice(choice.log_probabilities, self.settings.min_mass)
-        except BadAnswer as error:
-            raw = choice.log_probabilities if choice else ()
-            mass = choice.mass if choice else None
-            return Check(proposition.id, name, raw, mass, None, f"{type(error).__name__}: {error}", call)
-        bad = verdict.probabilities[rendered.options.index(proposition.bad_answer)]
-        return Check(proposition.id, name, choice.log_probabilities, verdict.mass, bad, "", call)
 
 
 ANY_CATEGORY = "any"
@@ -447,5 +186,5 @@ class SampleChain:
         if self.prefill:
             begun = Message(role="assistant", content=self.prefill)
             rendered = replace(rendered, messages=(*rendered.messages, begun))
-        text, call = await _generate("respond", self.responder, rendered, self.settings.respond, seed)
+        text, call = await generated("respond", self.responder, rendered, self.settings.respond, seed)
         return Response(sample=sample, text=(self.prefill + text).strip(), call=call)

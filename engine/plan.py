@@ -9,7 +9,8 @@ from typing import Protocol
 from constitution import Constitution
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import Chain, CompareChain, ReviseChain, SampleChain
+from engine.chains import Chain, ReviseChain, SampleChain
+from engine.comparing import CompareChain
 from engine.earlier import Earlier
 from engine.model import Model
 from engine.settings import CompareSettings, ReviseSettings, SampleSettings, StageSettings

@@ -8,7 +8,7 @@
 Ray Data hands out the orders, holds them back while workers are full, scales the pool, and repeats those of a dead
 worker. An order only names rows: workers read and write them, so that neither the driver nor the object store grows
 with the data, and no task has to start before the first worker (docs/log.md has the figures). Left out on purpose:
-what happens to a row (engine/chains.py, engine/rows.py) and what is on disk (engine/storage.py).
+what happens to a row (engine/chains.py, comparing.py, rows.py) and what is on disk (engine/storage.py).
 """
 
 from __future__ import annotations

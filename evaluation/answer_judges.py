@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from constitution import Constitution, Principle
 from constitution.schema import Proposition
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.records import Check, Prompt
 from evaluation.judgements import Group, JudgedBy, Judgement, group_of
 from evaluation.refusals import detect_refusal

@@ -20,7 +20,8 @@ from pydantic import Field, model_validator
 
 from constitution import Constitution, Principle, draw_comparison_principles
 from engine.backends.spec import ModelSpec
-from engine.chains import Chain, CompareChain
+from engine.chains import Chain
+from engine.comparing import CompareChain
 from engine.inputs import PromptSource
 from engine.model import Model
 from engine.records import Call, Comparison, Prompt, Response, SampledRow, Vote, from_row

@@ -16,7 +16,8 @@ from job import Job, Pair, Recorder
 from constitution import load_constitution
 from engine.backends.opening import open_model
 from engine.backends.spec import ModelSpec
-from engine.chains import Chain, CompareChain, ReviseChain
+from engine.chains import Chain, ReviseChain
+from engine.comparing import CompareChain
 from engine.model import Model
 from engine.records import Call, Comparison, Prompt, Response, RevisedRow
 from engine.rows import RowRunner, Tally

@@ -157,16 +157,17 @@ def test_a_judge_that_never_answers_stops_the_run_which_goes_on_later(tmp_path: 
 
 
 def test_a_second_run_on_a_folder_is_refused_and_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, "shared", latency=0.2)
+    # The last question holds the first run at work, however long the second takes to be refused.
+    recipe = write_recipe(tmp_path, "shared", rules=({"match": f"Question {COUNT - 1}: how", "hang": True},))
     run = tmp_path / "shared"
-    first = start("run", recipe)
+    first = start("run", recipe, "--set", "rows.stall_seconds=600")
     wait_for_rows(run, "02_revise", first)
-    status, said = finish(start("run", recipe, "--resume"))
-    assert (status, f"process {first.pid} is working in it" in said) == (2, True), said
     workers = [
         each for each in psutil.Process(first.pid).children(recursive=True) if "StageWorker" in str(each.cmdline())
     ]
     assert workers
+    status, said = finish(start("run", recipe, "--resume"))
+    assert (status, f"process {first.pid} is working in it" in said) == (2, True), said
     os.kill(first.pid, signal.SIGINT)
     time.sleep(0.3)
     os.kill(first.pid, signal.SIGINT)
@@ -177,7 +178,7 @@ def test_a_second_run_on_a_folder_is_refused_and_a_second_interrupt_stops_at_onc
     assert "--resume" in said
     assert "Traceback" not in said
     assert psutil.wait_procs(workers, timeout=60)[1] == []
-    write_recipe(tmp_path, "shared")  # without the latency; the script's hash is no part of the recipe
+    write_recipe(tmp_path, "shared")  # nothing hangs; the script's hash is no part of the recipe
     status, said = finish(start("run", recipe, "--resume"))
     assert status == 0, said
     assert [row["index"] for row in stage_rows(run, "02_revise")] == list(range(COUNT))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from constitution import Constitution
 from constitution.schema import Principle, Proposition
-from engine.chains import CompareChain, ReviseChain
+from engine.chains import ReviseChain
+from engine.comparing import CompareChain
 from engine.model import Choice, Completion, Model, Sampling
 from engine.records import Call, Prompt, Response
 from engine.settings import CompareSettings, ReviseSettings

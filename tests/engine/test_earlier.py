@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from constitution import Constitution
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.cost import usage_of
 from engine.earlier import Earlier
 from engine.records import Comparison, Prompt, as_table

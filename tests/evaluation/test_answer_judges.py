@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from constitution import load_constitution
-from engine.chains import CompareChain
+from engine.comparing import CompareChain
 from engine.records import Prompt
 from evaluation.answer_judges import PropositionJudge, RefusalJudge, on_axis
 from evaluation.judgements import Group, Judgement, group_of

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.chains import CompareChain, ReviseChain
+from engine.chains import ReviseChain
+from engine.comparing import CompareChain
 from engine.model import Model
 from engine.records import Comparison, RevisedRow
 from engine.rows import RowRunner, Tally
