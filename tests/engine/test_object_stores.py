@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -24,9 +23,9 @@ pytestmark = pytest.mark.soak
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URL of a bucket on a server of this machine (moto, which keeps objects in memory)."""
-    command = shutil.which("moto_server")
-    if command is None:
-        pytest.skip("moto_server is not on the path: pip install 'moto[server]'")
+    command = Path(__file__).parents[2] / ".venv-moto/bin/moto_server"
+    if not command.exists():
+        pytest.skip(f"{command} is not there: `make soak` installs it apart from the project's own packages")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(
