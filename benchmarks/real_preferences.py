@@ -24,9 +24,10 @@ from small_model import make_model
 from subjects import HARMLESS
 
 from charter.training import execute_training, settings_class
+from evaluation.estimates import Estimate, clustered_mean
 from prompts.messages import Message
 from trainers.preference_data import PreferenceSource, load_pairs
-from trainers.preference_figures import Share, accuracy, calibration_error, longer_preferred, share
+from trainers.preference_figures import calibration_error
 from trainers.scoring import open_scorer
 
 LONGEST = 256
@@ -89,11 +90,22 @@ def differences(model: Path, rows: Sequence[dict[str, str]]) -> list[float]:
     return [0.0 if a is None or b is None else a - b for a, b in pairs]
 
 
-def told(name: str, found: Share | None, error: float | None = None) -> str:
-    """One line of the table."""
-    assert found is not None
-    interval = f"{found.value:.1%} | {found.low:.1%} to {found.high:.1%} | {found.count:,}"
-    return f"| {name} | {interval} | {'' if error is None else f'{error:.3f}'} |"
+def told(name: str, credit: Sequence[float], items: Sequence[str], floors: Sequence[Sequence[float]] = ()) -> str:
+    """One line of the table. A pair is worth 1 where it is ordered rightly, 1/2 where neither answer is preferred."""
+    above = [[own - its for own, its in zip(credit, floor, strict=True)] for floor in floors]
+    cells = [ranged(clustered_mean(credit, items), "{:.1%}"), f"{len(credit):,}"]
+    cells += [ranged(clustered_mean(more, items), "{:+.1%}") for more in above]
+    return f"| {name} | " + " | ".join(cells)
+
+
+def ranged(found: Estimate, form: str) -> str:
+    """A share and its interval, in two cells."""
+    return f"{form.format(found.value)} | {form.format(found.low)} to {form.format(found.high)}"
+
+
+def credit_of(differences: Sequence[float]) -> list[float]:
+    """What each pair is worth, by how much more the preferred answer scores."""
+    return [0.5 + 0.5 * float(np.sign(difference)) for difference in differences]
 
 
 def main() -> None:
@@ -145,17 +157,18 @@ def main() -> None:
 
 def table(rows: Sequence[dict[str, str]], found: dict[str, list[float]], pairs: int) -> str:
     """What each way of preferring comes to on the pairs that were measured so far."""
-    certain = np.ones(len(rows))
-    longer_by = np.array([float(len(row["chosen"]) - len(row["rejected"])) for row in rows])
+    items = [row["item"] for row in rows]
     coin = random.Random(1)
-    first = sum(coin.random() < 0.5 for _ in rows)
-    lines = [f"{pairs:,} pairs", "", "| prefers | accuracy | 95 % | pairs | ECE |", "|---|---|---|---|---|"]
-    lines.append(told("the first, in an order drawn by a coin", share(first, len(rows))))
-    lines.append(told("the longer answer", longer_preferred(longer_by, certain)))
+    first = [float(coin.random() < 0.5) for _ in rows]
+    longer = credit_of([float(len(row["chosen"]) - len(row["rejected"])) for row in rows])
+    beside = "more than the longer | 95 % | more than the first | 95 % | calibration error |"
+    lines = [f"{pairs:,} pairs", "", f"| prefers | accuracy | 95 % | pairs | {beside}", "|---" * 9 + "|"]
+    lines.append(told("the first, in an order drawn by a coin", first, items) + " |" * 6)
+    lines.append(told("the longer answer", longer, items) + " |" * 6)
     for labels, differs in found.items():
-        difference = np.array(differs)
-        name = f"a preference model on {labels} labels"
-        lines.append(told(name, accuracy(difference, certain), calibration_error(difference, certain)))
+        line = told(f"a preference model on {labels} labels", credit_of(differs), items, (longer, first))
+        error = calibration_error(np.array(differs), np.ones(len(rows)))
+        lines.append(f"{line} | {'' if error is None else f'{error:.3f}'} |")
     return "\n".join(lines)
 
 
