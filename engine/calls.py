@@ -10,8 +10,12 @@ from engine.settings import SamplingSettings
 from prompts.messages import Message
 from prompts.rendering import Rendered
 
+CHOICE = Sampling(temperature=0.0, max_tokens=1)
+"""A choice decodes nothing: these are what it is recorded as having been drawn with."""
+
 
 def call_of(step: str, rendered: Rendered, model: Model, sampling: Sampling, answer: Completion | Choice) -> Call:
+    """What a vote, a check or an answer keeps of the question that it came from."""
     return Call(
         step=step,
         template_hash=rendered.template_hash,
@@ -45,7 +49,3 @@ async def generated(
     sampling = settings.sampling(seed, rendered.stop)
     completion = await model.generate(rendered.messages, sampling)
     return completion.text, call_of(step, rendered, model, sampling, completion)
-
-
-# A choice decodes nothing: these are what it is recorded as having been drawn with.
-CHOICE = Sampling(temperature=0.0, max_tokens=1)
