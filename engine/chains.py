@@ -77,13 +77,7 @@ class ReviseChain:
         flags = _answer_flags(standing, [call, *(item.call for item in revisions if item.call)], text, revisions)
         return [
             RevisedRow(
-                item_id=prompt.item_id,
-                index=prompt.index,
-                messages=prompt.messages,
-                source=prompt.source,
-                category=prompt.category,
-                vector=prompt.vector,
-                extra=prompt.extra,
+                **prompt.carried(),
                 constitution_hash=self.constitution.hash,
                 response=Response(sample=0, text=text, call=call),
                 critiques=tuple(critiques),
@@ -167,13 +161,7 @@ class SampleChain:
         made = await asyncio.gather(*plain, *guided)
         return [
             SampledRow(
-                item_id=prompt.item_id,
-                index=prompt.index,
-                messages=prompt.messages,
-                source=prompt.source,
-                category=prompt.category,
-                vector=prompt.vector,
-                extra=prompt.extra,
+                **prompt.carried(),
                 responses=tuple(made[: len(plain)]),
                 guided=tuple(made[len(plain) :]),
                 preprompt=name,

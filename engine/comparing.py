@@ -90,13 +90,7 @@ class CompareChain:
         probability_a, order_consistent = label_of(votes, both_orders=self.settings.both_orders)
         return Comparison(
             pair_id=pair_id(prompt, a.text, b.text),
-            item_id=prompt.item_id,
-            index=prompt.index,
-            messages=prompt.messages,
-            source=prompt.source,
-            category=prompt.category,
-            vector=prompt.vector,
-            extra=prompt.extra,
+            **prompt.carried(),
             constitution_hash=self.constitution.hash,
             response_a=a,
             response_b=b,

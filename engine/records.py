@@ -23,7 +23,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 import pyarrow as pa
 
@@ -39,6 +39,18 @@ Position = Literal["ab", "ba"]
 def derived_seed(*parts: object) -> int:
     """A seed in [0, 2**31) that depends on the parts alone: the same row draws the same text on any machine."""
     return int(content_hash([str(part) for part in parts])[:8], 16) & 0x7FFFFFFF
+
+
+class Carried(TypedDict):
+    """The columns of a prompt that every row made from it has too."""
+
+    item_id: str
+    index: int
+    messages: tuple[Message, ...]
+    source: str
+    category: str
+    vector: str
+    extra: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,18 @@ class Prompt:
         """A prompt with its content hash. The messages are taken as they are."""
         copied = tuple(Message(role=m["role"], content=m["content"]) for m in messages)
         return cls(item_id=content_hash(list(copied)), index=index, messages=copied, **columns)
+
+    def carried(self) -> Carried:
+        """Its columns, for a row that is made from it."""
+        return Carried(
+            item_id=self.item_id,
+            index=self.index,
+            messages=self.messages,
+            source=self.source,
+            category=self.category,
+            vector=self.vector,
+            extra=self.extra,
+        )
 
 
 @dataclass(frozen=True, slots=True)

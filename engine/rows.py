@@ -229,13 +229,7 @@ class _Outcome:
 def _failed(prompt: Prompt, error: Exception, attempts: int) -> FailedRow:
     message = str(error) if isinstance(error, CharterError) else f"{type(error).__name__}: {error}"
     return FailedRow(
-        item_id=prompt.item_id,
-        index=prompt.index,
-        messages=prompt.messages,
-        source=prompt.source,
-        category=prompt.category,
-        vector=prompt.vector,
-        extra=prompt.extra,
+        **prompt.carried(),
         error=type(error).__name__,
         message=message,
         attempts=attempts,
