@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict, fields, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +37,14 @@ async def test_every_row_comes_back_from_parquet_as_it_was() -> None:
     assert stored([revised], RevisedRow) == [revised]
     assert stored([pair, undecided], Comparison) == [pair, undecided]
     assert stored([pair.preference()], Preference) == [pair.preference()]
+
+
+async def test_every_row_carries_what_its_prompt_said() -> None:
+    asked = replace(prompt(index=7), source="f.csv:8", category="illicit", vector="story", extra='{"note": "x"}')
+    (revised,) = await revise_chain(ToldModel()).run(asked)
+    pair = await compare_chain(ToldModel(weigh=prefer_longer)).compare(asked, response("a"), response("bb", 1))
+    for row in (revised, pair):
+        assert {field.name: getattr(row, field.name) for field in fields(Prompt)} == asdict(asked)
 
 
 def test_a_missing_value_is_refused_where_the_record_must_have_one() -> None:
