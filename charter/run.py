@@ -56,6 +56,7 @@ from prompts.template_files import Source
 
 PROMPTS_PER_PART = 5_000
 SET_ASIDE_STATUS = 3
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 STAGES: dict[str, tuple[type[Any], str]] = {
     "02_revise": (RevisedRow, "revisions"),
@@ -183,27 +184,31 @@ def check_options(recipe: Recipe, prompts: PromptSet) -> None:
 
 
 @contextmanager
-def _interruptible(folder: Folder) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the run in order; a second one stops it at once, as SIGKILL would."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+def _handlers_restored() -> Iterator[None]:
+    """Signals do afterwards what they did before: a notebook goes on when its run has ended, however it ended."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop_in_order(folder: Folder) -> None:
+    """Has Ctrl-C and SIGTERM stop the run in order, and a second one stop it at once, as SIGKILL would."""
 
     def at_once(signum: int, frame: FrameType | None) -> NoReturn:
         resume_hint(folder)
         os._exit(INTERRUPTED_STATUS)  # Ray's processes and the engines notice that this one is gone
 
     def in_order(signum: int, frame: FrameType | None) -> NoReturn:
-        for number in numbers:
-            signal.signal(number, at_once)  # stays, since Ray is still to be ended
+        for number in STOPPING:
+            signal.signal(number, at_once)
         print("stopping; Ctrl-C again stops at once", file=sys.stderr)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, in_order) for number in numbers}
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is in_order:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    for number in STOPPING:
+        signal.signal(number, in_order)
 
 
 def freeze(recipe: Recipe, constitution: Constitution, prompts: PromptSet, command: str) -> None:
@@ -286,8 +291,8 @@ def _run_stages(
 
     stages: dict[str, dict[str, int]] = {}
     reporter.say("starting Ray" if recipe.ray.address is None else f"joining Ray at {recipe.ray.address}")
-    # The handler is set after Ray's own, which ends the process without a word to the user.
     with (
+        _handlers_restored(),
         cluster(
             recipe.ray.address,
             recipe.ray.object_store_gib,
@@ -295,8 +300,10 @@ def _run_stages(
             metrics_port=recipe.ray.metrics_port,
             dashboard=recipe.ray.dashboard,
         ) as dashboard,
-        _interruptible(recipe.folder),
     ):
+        _stop_in_order(
+            recipe.folder
+        )  # after Ray set its own handlers, which end the process without a word to the user
         if dashboard:
             reporter.say(f"Ray's dashboard is {dashboard}")
         for stage in stages_of(recipe):

@@ -71,6 +71,12 @@ def end_process(reason: str) -> NoReturn:
     os._exit(1)
 
 
+def end(actors: Iterable[Any]) -> None:
+    """Ends Ray actors at once, whatever they are at. They are not started again."""
+    for actor in actors:
+        ray.kill(actor)
+
+
 def named(actor: type[Any], stage: str) -> type[Any]:
     """The class under the name of a stage: what Ray's dashboard and `ray list actors` show of an actor is its class."""
     return type(f"{stage}:{actor.__name__}", (actor,), {})  # of a name with a dot, `ps` shows what follows it
@@ -180,6 +186,9 @@ def host(spec: ModelSpec, store: StageStore, stall_seconds: float) -> RemoteMode
     actors = [hosted.remote(spec, store, stall_seconds) for _ in range(replicas)]
     try:
         started = ray.get([actor.start.remote() for actor in actors])
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
+    except BaseException as error:  # Ctrl-C too: weights take minutes to load
+        end(actors)
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise error.cause from None
+        raise
     return RemoteModel(spec=spec, replicas=actors, **started[0])

@@ -14,10 +14,12 @@ what happens to a row (engine/chains.py, comparing.py, rows.py) and what is on d
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +27,7 @@ import ray
 import ray.data
 
 from engine.backends.spec import ModelSpec
-from engine.hosting import RemoteModel, end_process, has_engine, host, keep_log, named, resources
+from engine.hosting import RemoteModel, end, end_process, has_engine, host, keep_log, named, resources
 from engine.meter import gpus_held, metered
 from engine.metrics import StageMetrics
 from engine.model import Model, ModelUnavailable
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 
 MOST_ORDERS = 4_096
 """Of a stage; 16 for each worker where that is more."""
+STOP_SECONDS = 10.0
+"""That a board gets to say which workers there are."""
 
 
 class StageWorker:
@@ -51,6 +55,7 @@ class StageWorker:
         self._part: tuple[str, pa.Table | None] = ("", None)
         self._remote = remote
         self._board = board
+        board.enlist.remote(ray.get_runtime_context().current_actor)
         self._metrics = StageMetrics(plan.store.run, plan.store.name)
         self._starting = asyncio.Lock()
         self._runner: RowRunner | None = None
@@ -101,10 +106,19 @@ class Board:
 
     def __init__(self, store: StageStore, finished: int, prompts: int) -> None:
         self.total = Tally()
+        self._workers: list[Any] = []
         self._finished_before = finished
         self._prompts = prompts
         self._metrics = StageMetrics(store.run, store.name)
         self._metrics.stand(finished, prompts)
+
+    def enlist(self, worker: Any) -> None:
+        """Notes a worker. Its handle of itself does not keep it alive."""
+        self._workers.append(worker)
+
+    def enlisted(self) -> list[Any]:
+        """The workers so far, ended ones included."""
+        return self._workers
 
     def add(self, tally: Tally) -> None:
         """Takes a worker's report."""
@@ -146,24 +160,48 @@ def run_stage(plan: Plan, prompts: StageStore, watch: Callable[[Any, int, int], 
     plan.store.clear_attempts()
     finished = plan.store.finished()
     total = sum(table.num_rows for table in prompts.tables(["item_id"]))
-    waiting = total - len(finished)
-    if waiting > 0:
-        board = ray.remote(named(Board, plan.store.name)).options(num_cpus=0).remote(plan.store, len(finished), total)
-        gpus = gpus_held(plan.models.values(), ray.cluster_resources().get("GPU", 0))
-        with watch(board, len(finished), total), metered(plan.store.run, plan.store.name, gpus, here=_is_here()):
-            _consume(plan, prompts, finished, waiting, board)
+    if total > len(finished):
+        _run_rest(plan, prompts, finished, total, watch)
+        gc.collect()  # Ray Data's plans are cycles, and hold the board and the orders until they are found
     elif plan.store.is_sealed:
         marker = plan.store.folder.read_json("_SEALED.json")
         return {name: int(marker[name]) for name in ("rows", "items", "failed")}
     return plan.store.seal()
 
 
-def _consume(plan: Plan, prompts: StageStore, finished: set[str], waiting: int, board: Any) -> None:
+def _run_rest(plan: Plan, prompts: StageStore, finished: set[str], total: int, watch: Callable[..., Any]) -> None:
+    stage = plan.store.name
+    board = ray.remote(named(Board, stage)).options(num_cpus=0).remote(plan.store, len(finished), total)
+    gpus = gpus_held(plan.models.values(), ray.cluster_resources().get("GPU", 0))
+    try:
+        with (
+            watch(board, len(finished), total),
+            metered(plan.store.run, stage, gpus, here=_is_here()),
+            _hosted(plan) as hosted,
+        ):
+            _consume(plan, prompts, finished, total - len(finished), board, hosted)
+    except BaseException:
+        _stop(board)
+        raise
+
+
+@contextmanager
+def _hosted(plan: Plan) -> Iterator[list[RemoteModel]]:
+    """The models that have actors of their own, for as long as the stage runs."""
+    models: list[RemoteModel] = []
+    with ExitStack() as ending:
+        for spec in _distinct(plan):
+            if spec != plan.own_model and has_engine(spec):
+                models.append(host(spec, plan.store, plan.rows.stall_seconds))
+                ending.callback(end, models[-1].replicas)
+        yield models
+
+
+def _consume(
+    plan: Plan, prompts: StageStore, finished: set[str], waiting: int, board: Any, hosted: Sequence[RemoteModel]
+) -> None:
     _set_up_ray_data()
     own = plan.own_model
-    hosted = [
-        host(spec, plan.store, plan.rows.stall_seconds) for spec in _distinct(plan) if spec != own and has_engine(spec)
-    ]
     remote = {role: model for role, spec in plan.models.items() for model in hosted if model.spec == spec}
     low, high = (own.replicas, own.replicas) if isinstance(own.replicas, int) else own.replicas
     rows = rows_an_order(waiting, plan.rows.rows_per_batch, high)
@@ -184,14 +222,18 @@ def _consume(plan: Plan, prompts: StageStore, finished: set[str], waiting: int, 
     )
     data.set_name(plan.store.name)
     try:
-        for _ in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for _ in data.iter_internal_ref_bundles():  # `iter_batches` would leave a thread behind
             pass
     except ray.exceptions.RayError as error:
         raise _cause(error) from None
-    finally:
-        for model in hosted:
-            for actor in model.replicas:
-                ray.kill(actor)
+
+
+def _stop(board: Any) -> None:
+    """Ends the workers and the board of a stage that stops early: the exception's trace may hold them for long, and Ray
+    Data would have its workers finish what they were given, which may be minutes of calls."""
+    with suppress(ray.exceptions.RayError):
+        end(ray.get(board.enlisted.remote(), timeout=STOP_SECONDS))
+        board.__ray_terminate__.remote()
 
 
 def _is_here() -> bool:

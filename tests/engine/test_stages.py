@@ -203,17 +203,29 @@ def test_labels_hang_on_no_machine(tmp_path: Path) -> None:
     assert rows_of(first.store) == rows_of(second.store)
 
 
+def stage_processes() -> list[str]:
+    """The workers and boards of stages, by their command lines."""
+    family = psutil.Process().children(recursive=True)
+    return [line for each in family if "stage:" in (line := " ".join(each.cmdline()))]
+
+
 def test_a_server_that_is_gone_stops_the_stage_and_keeps_what_is_finished(tmp_path: Path) -> None:
     rules = [{"match": "Question (1[0-9])\\?", "fail": -1}, {"match": "^Hello$", "fail": -1}]
     spec = script(tmp_path, rules=rules)
     plan, source = plan_for(tmp_path, ReviseSettings(rounds=0), spec, 20, rows_in_flight=4)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(ModelUnavailable) as stopped:
         run_stage(plan, source, quiet)
+    deadline = time.monotonic() + 60
+    while left := stage_processes():
+        assert time.monotonic() < deadline, f"{left} would work on, for as long as somebody holds {stopped.value!r}"
+        time.sleep(0.2)
     assert not plan.store.is_sealed
     assert list(plan.store.failures()) == []
     healthy, _ = plan_for(tmp_path / "healthy", ReviseSettings(rounds=0), script(tmp_path, rules=[]), 20)
     resumed = replace(plan, models=healthy.models)
+    threads = set(threading.enumerate())
     assert run_stage(resumed, source, quiet)["rows"] == 20
+    assert set(threading.enumerate()) <= threads, "a stage leaves no thread behind"
 
 
 def test_a_judge_of_its_own_runs_in_its_own_actor(tmp_path: Path) -> None:
