@@ -146,10 +146,16 @@ def _hashes(sketches: np.ndarray[tuple[int, int], np.dtype[np.uint32]]) -> Numbe
 def _runs(hashes: Numbers, following: Numbers) -> Iterator[Numbers]:
     """The numbers of texts whose hashes are equal, two and more, those beside each other whose next hashes are too."""
     order = np.lexsort((following, hashes))
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(hashes[order]) != 0)))
-    ends = np.append(starts[1:], len(order))
-    for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1], strict=True):
-        yield order[start:end]
+    for stretch in _stretches(hashes[order]):
+        yield order[stretch]
+
+
+def _stretches(values: Numbers) -> Iterator[slice]:
+    """Where a value stands twice and more, in sorted values. Most stand once: nothing is held for those."""
+    same = np.concatenate(([False], values[1:] == values[:-1], [False]))
+    edges = np.flatnonzero(same[1:] != same[:-1])
+    for first, last in edges.reshape(-1, 2).tolist():
+        yield slice(first, last + 1)
 
 
 class _Groups:
@@ -183,7 +189,6 @@ class _Groups:
         while (roots[roots] != roots).any():
             roots = roots[roots]
         order = np.argsort(roots, kind="stable")
-        starts = np.flatnonzero(np.concatenate(([True], np.diff(roots[order]) != 0)))
-        for members in np.split(order, starts[1:]):
-            if len(members) > 1:
-                yield AlikeTexts(tuple(members.tolist()), float(self._similarity[members[0]]))
+        for stretch in _stretches(roots[order]):
+            members = order[stretch].tolist()
+            yield AlikeTexts(tuple(members), float(self._similarity[members[0]]))

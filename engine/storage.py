@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -320,16 +320,20 @@ class StageStore:
         written: list[str] = []
         places, items = self._places(parts)
         for number, start in enumerate(range(0, len(places), ROWS_PER_SEALED_PART)):
-            name = f"part-{generation}-{number:05d}.parquet"
+            name = _part_name(generation, number)
             self.folder.write_table(name, self._gather(parts, places[start : start + ROWS_PER_SEALED_PART]))
             written.append(name)
         counts = {"rows": len(places), "items": len(items), "failed": self._seal_failures(items)}
-        self.folder.write_json("_SEALED.json", {**counts, "generation": generation, "parts": written})
+        self.mark_sealed(counts, generation, written)
+        return counts
+
+    def mark_sealed(self, counts: Mapping[str, int], generation: int, parts: Sequence[str]) -> None:
+        """Says that these parts are the stage, and only then deletes all others."""
+        self.folder.write_json("_SEALED.json", {**counts, "generation": generation, "parts": list(parts)})
         for name in self.folder.names(suffix=".parquet"):
-            if "/" not in name and name not in written:
+            if "/" not in name and name not in parts:
                 self.folder.delete(name)
         self.folder.delete("_unsealed")
-        return counts
 
     def _seal_failures(self, items: pa.Array) -> int:
         """Writes down those set aside that are not among the items, and counts them."""
@@ -402,7 +406,19 @@ class StageStore:
 
 
 def write_sealed(store: StageStore, batches: Iterable[Sequence[Any]]) -> dict[str, int]:
-    """Writes a stage that is made in one go, such as the prompts: batches of records in input order."""
-    for number, batch in enumerate(batches):
-        store.write_part(f"{number:08d}", 0, batch, [])
-    return store.seal()
+    """Writes a stage that is made in one go, such as the prompts: batches of records in input order, all rows of an
+    item in one of them. Holds one batch at a time."""
+    counts = {"rows": 0, "items": 0, "failed": 0}
+    parts: list[str] = []
+    for batch in batches:
+        for start in range(0, len(batch), ROWS_PER_SEALED_PART):
+            parts.append(_part_name(1, len(parts)))
+            store.folder.write_table(parts[-1], as_table(batch[start : start + ROWS_PER_SEALED_PART], store.record))
+        counts["rows"] += len(batch)
+        counts["items"] += len({row.item_id for row in batch})
+    store.mark_sealed(counts, 1, parts)
+    return counts
+
+
+def _part_name(generation: int, number: int) -> str:
+    return f"part-{generation}-{number:05d}.parquet"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,22 @@ def test_a_reader_of_the_folder_sees_only_sealed_rows(tmp_path: Path) -> None:
     store.write_part("zz", 0, rows[:1], [])
     table = pq.read_table(tmp_path / "stages" / "02_revise")
     assert table["item_id"].to_pylist() == [row.item_id for row in rows]
+
+
+def test_what_a_stopped_freeze_left_is_no_part_of_the_next(tmp_path: Path) -> None:
+    rows = prompts(5)
+    store = store_in(tmp_path)
+
+    def stopped() -> Iterator[list[Prompt]]:
+        yield rows[:2]
+        yield rows[2:4]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_sealed(store, stopped())
+    assert not store.is_sealed
+    assert write_sealed(store, [rows[4:]]) == {"rows": 1, "items": 1, "failed": 0}
+    assert pq.read_table(tmp_path / "stages" / "02_revise")["item_id"].to_pylist() == [rows[4].item_id]
 
 
 @pytest.mark.parametrize("name", ["../stolen", "/etc/passwd", "a/../../b", ".."])
