@@ -301,9 +301,8 @@ def _run_stages(
             dashboard=recipe.ray.dashboard,
         ) as dashboard,
     ):
-        _stop_in_order(
-            recipe.folder
-        )  # after Ray set its own handlers, which end the process without a word to the user
+        # After Ray has set its own handlers, which end the process without a word to the user.
+        _stop_in_order(recipe.folder)
         if dashboard:
             reporter.say(f"Ray's dashboard is {dashboard}")
         for stage in stages_of(recipe):
