@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,15 +39,15 @@ class Looker:
         services = [each for each in family if Path("".join(command_line(each)[:1])).name in SERVICES]
         store = object_store()
         return {
-            "driver: open files": open_files([self._driver]),
-            "driver: threads": threads([self._driver]),
-            "driver: MiB": mebibytes([self._driver]),
+            "driver: open files": total([self._driver], psutil.Process.num_fds),
+            "driver: threads": total([self._driver], psutil.Process.num_threads),
+            "driver: MiB": total([self._driver], own_mib),
             "driver: child processes": len(family) - 1,
-            "stage workers: open files": open_files(workers),
-            "stage workers: threads": threads(workers),
-            "stage workers: MiB": mebibytes(workers),
-            "Ray's services: open files": open_files(services),
-            "Ray's services: MiB": mebibytes(services),
+            "stage workers: open files": total(workers, psutil.Process.num_fds),
+            "stage workers: threads": total(workers, psutil.Process.num_threads),
+            "stage workers: MiB": total(workers, own_mib),
+            "Ray's services: open files": total(services, psutil.Process.num_fds),
+            "Ray's services: MiB": total(services, own_mib),
             "Ray: actors": sum(actor["State"] != "DEAD" for actor in state.actors().values()),
             "Ray: placement groups": sum(
                 group["state"] != "REMOVED" for group in ray.util.placement_group_table().values()
@@ -79,30 +79,12 @@ def command_line(process: psutil.Process) -> list[str]:
     return []
 
 
-def open_files(processes: Iterable[psutil.Process]) -> int:
-    """File descriptors of all kinds."""
-    found = 0
-    for each in processes:
-        with suppress(psutil.Error):
-            found += each.num_fds()
-    return found
-
-
-def threads(processes: Iterable[psutil.Process]) -> int:
-    """Threads, native ones included."""
-    found = 0
-    for each in processes:
-        with suppress(psutil.Error):
-            found += each.num_threads()
-    return found
-
-
-def mebibytes(processes: Iterable[psutil.Process]) -> float:
-    """Memory that no other process shares."""
+def total(processes: Iterable[psutil.Process], held: Callable[[psutil.Process], float]) -> float:
+    """What processes hold together; those that have ended hold nothing."""
     found = 0.0
     for each in processes:
         with suppress(psutil.Error):
-            found += own_mib(each)
+            found += held(each)
     return found
 
 
