@@ -2,6 +2,7 @@
 
     python benchmarks/policy_steps.py [--algorithm grpo] [--steps 6] [--model FOLDER --scorer FOLDER]
     python benchmarks/policy_steps.py --model FOLDER --scorer FOLDER --lora 16 --engine vllm --batch 512     on a GPU
+    python benchmarks/policy_steps.py --shape 1b --engine vllm --batch 256 --max-tokens 256 [--sleep]        on a GPU
 
 On a machine with a GPU and vLLM, vLLM generates in the trainer's process; else, or with `--engine transformers`,
 transformers does. The policy and the preference model are made with random weights unless they are named, so that
@@ -20,16 +21,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from small_model import make_model
+from small_model import SHAPES, make_model
 from subjects import setting
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from engine.storage import Folder
 from trainers import policy_trainer
+from trainers.fitting import METRICS
 from trainers.reinforcement import ReinforcementSettings, prepare, train
 from trainers.rewarding import Rewarder
 
 WARM_UP = 1
+DIFFERENCE = "sampling/sampling_logp_difference/mean"
+"""TRL's name of a metric."""
 
 
 class Stopwatch:
@@ -65,6 +69,8 @@ def main() -> None:
     parser.add_argument("--model", help="the policy; without it, one is made with random weights")
     parser.add_argument("--scorer", help="the preference model")
     parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="writes completions")
+    parser.add_argument("--shape", choices=sorted(set(SHAPES) - {"8b"}), default="small", help="of the policy made")
+    parser.add_argument("--sleep", action="store_true", help="vLLM gives its memory back while the policy is updated")
     parser.add_argument("--gpu-memory", type=float, default=0.3, help="the share of a GPU's memory that vLLM takes")
     parser.add_argument("--lora", type=int, help="the rank of adapters; without it, all weights are trained")
     parser.add_argument("--algorithm", choices=["grpo", "rloo"], default="grpo")
@@ -82,7 +88,7 @@ def main() -> None:
     Rewarder.__call__ = watch.around("scoring", Rewarder.__call__)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        model = flags.model or str(make_model(folder / "policy", "small"))
+        model = flags.model or str(make_model(folder / "policy", flags.shape))
         scorer = flags.scorer or made_scorer(model, folder / "scorer")
         prompts = folder / "prompts.jsonl"
         count = flags.batch // flags.completions * (flags.steps + WARM_UP)
@@ -97,7 +103,11 @@ def main() -> None:
                 "reward": {"models": {"one": {"model": scorer}}},
                 "completions": flags.completions,
                 "sampling": {"max_tokens": flags.max_tokens},
-                "generation": {"engine": flags.engine, "gpu_memory_utilization": flags.gpu_memory},
+                "generation": {
+                    "engine": flags.engine,
+                    "gpu_memory_utilization": flags.gpu_memory,
+                    "sleep": flags.sleep,
+                },
                 "lora": {"rank": flags.lora} if flags.lora else None,
                 "optimization": {
                     "batch_size": flags.batch,
@@ -109,7 +119,8 @@ def main() -> None:
         run = folder / "run"
         prepare(told, Folder(str(run)), print)
         train(told, run)
-    tell(watch, flags)
+        tell(watch, flags)
+        tell_agreement(run / METRICS)
     print(setting("vllm" if told.generation.uses_vllm else "transformers"))
 
 
@@ -128,6 +139,16 @@ def tell(watch: Stopwatch, flags: argparse.Namespace) -> None:
     for name, seconds in {**parts, "update, with log-probabilities": update, "step": whole}.items():
         middle = statistics.median(seconds[WARM_UP:])
         print(f"| {name} | {middle:.2f} | {middle / step:.0%} |")
+
+
+def tell_agreement(file: Path) -> None:
+    """How far vLLM's log-probabilities of its completions are from the trainer's: they part where vLLM lacks the
+    weights of the last update."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    found = [line[DIFFERENCE] for line in lines if DIFFERENCE in line]
+    if found:
+        told = ", ".join(f"{value:.4f}" for value in found)
+        print(f"difference of the log-probabilities of vLLM and trainer, mean by step: {told}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Its answers mean nothing, but it takes the time that a model of its shape takes. `small` is for two cores: small enough
 to wait for, large enough that computing a prompt costs more than handing it over; `tiny` can be trained there from
-nothing. `8b` is the shape of an 8-billion Llama for a GPU; it is written without weights, and vLLM fills them in
+nothing. `1b` and `8b` are shapes of Llamas for a GPU; the weights of `8b` are not written, and vLLM fills them in
 (`load_format: dummy`).
 """
 
@@ -32,6 +32,13 @@ SHAPES = {
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "num_key_value_heads": 4,
+    },
+    "1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
     },
     "8b": {
         "hidden_size": 4096,

@@ -23,8 +23,8 @@ SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.jsonl")
 """What a hub download holds beside the weights."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "tekken.json")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-TRAINED = "model"
-"""Where a training run's folder holds the model that it made."""
+TRAINED, TRAINED_ADAPTER = "model", "adapter"
+"""Where a training run's folder holds the model that it made, and the adapters alone."""
 EDGE = 64 * 1024
 """Bytes read from either end of a tensor for the content hash."""
 
@@ -42,16 +42,32 @@ def fetch(name: str, revision: str | None, *, weights: bool, where: str = "model
     where the hub does not know the id or refuses it, and where neither network nor cache has it.
     """
     if is_folder_name(name):
-        folder = Path(name).expanduser()
-        if not folder.is_dir():
-            kind = "a file, not a folder" if folder.exists() else "no such folder"
-            raise BadInput(Fault(f"{name!r} is {kind}", where=where, hint="give the folder that holds config.json"))
-        trained = folder / TRAINED
-        return trained if trained.is_dir() and not (folder / "config.json").exists() else folder
+        return _local_folder(name, TRAINED, "config.json", where)
+    patterns = [*SMALL_FILES, "*.safetensors"] if weights else list(SMALL_FILES)
+    return _snapshot(name, revision, patterns, where)
+
+
+def fetch_adapter(name: str, *, where: str) -> Path:
+    """As `fetch`, the folder of an adapter, or of a training run's adapter, with its weights."""
+    if is_folder_name(name):
+        return _local_folder(name, TRAINED_ADAPTER, "adapter_config.json", where)
+    return _snapshot(name, None, [*SMALL_FILES, "*.safetensors"], where)
+
+
+def _local_folder(name: str, trained: str, configuration: str, where: str) -> Path:
+    """A folder that a user named; the one inside it where it is a training's run folder."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        kind = "a file, not a folder" if folder.exists() else "no such folder"
+        raise BadInput(Fault(f"{name!r} is {kind}", where=where, hint=f"give the folder that holds {configuration}"))
+    inside = folder / trained
+    return inside if inside.is_dir() and not (folder / configuration).exists() else folder
+
+
+def _snapshot(name: str, revision: str | None, patterns: list[str], where: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = [*SMALL_FILES, "*.safetensors"] if weights else list(SMALL_FILES)
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError:
@@ -162,7 +178,8 @@ def model_revision(folder: Path) -> str:
 
 
 def weights_folder(spec: ModelSpec) -> tuple[Path, str]:
-    """The local folder with the weights of a vllm or transformers entry, fetched if need be, and its revision.
+    """The local folder with the weights of a vllm or transformers entry, fetched if need be, and its revision: the
+    model's, and the adapter's after a plus.
 
     Raises BadInput where the folder is no model.
     """
@@ -170,7 +187,10 @@ def weights_folder(spec: ModelSpec) -> tuple[Path, str]:
     folder = fetch(spec.model, spec.revision, weights=weights)
     if faults := model_faults(folder, weights=weights):
         raise BadInput(faults)
-    return folder, model_revision(folder) if weights else "dummy"
+    revision = model_revision(folder) if weights else "dummy"
+    if spec.adapter is not None:
+        revision += f"+{model_revision(fetch_adapter(spec.adapter, where='model.adapter'))}"
+    return folder, revision
 
 
 def tokenizer_folder(spec: ModelSpec, where: str = "model") -> Path:

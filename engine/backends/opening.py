@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from constitution.faults import BadInput, Fault
+from engine.backends.adapter import adapter_folder
 from engine.backends.folder import fetch, is_folder_name, model_faults, tokenizer_faults, tokenizer_folder
 from engine.backends.spec import ModelSpec
 from engine.model import Model, PromptCounter
@@ -28,7 +29,8 @@ INSTALL = {
 PACKAGES = {"vllm": "vllm", "transformers": "transformers", "openai": "httpx"}
 
 _EVERYWHERE = {"backend", "model", "context_window", "price", "replicas", "gpus", "cpus"}
-_LOCAL = _EVERYWHERE | {"revision", "tokenizer", "chat_template", "template_options", "dtype", "trust_remote_code"}
+_LOCAL = _EVERYWHERE | {"revision", "adapter", "tokenizer", "chat_template", "template_options", "dtype"}
+_LOCAL |= {"trust_remote_code"}
 FIELDS: dict[str, set[str]] = {
     "vllm": _LOCAL
     | {"tensor_parallel", "gpu_memory_utilization", "quantization", "enforce_eager", "load_format", "engine_args"},
@@ -129,6 +131,7 @@ def check_model(spec: ModelSpec, where: str = "model", *, weights: bool = True) 
         else:
             faults += _folder_faults(spec, where, weights=weights)
             faults += _quantization_faults(spec, where)
+            adapter_folder(spec, where)
     except BadInput as error:
         faults += error.faults
     if faults:

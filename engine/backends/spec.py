@@ -47,6 +47,9 @@ class ModelSpec(BaseModel):
     """A folder, a hub id (`organisation/name`), the name that a server serves, or a script (`echo`, `hash`, a file)."""
     revision: str | None = None
     """Branch, tag or commit of a hub id; the default branch where it is not given."""
+    adapter: str | None = None
+    """vLLM and transformers: a LoRA adapter of the model as peft saves it. A folder, a hub id, or the run folder of a
+    training with `lora`."""
     tokenizer: str | None = None
     """Folder or hub id of the tokenizer where it is not with the model; for a server it makes token counts exact."""
     chat_template: str | None = None

@@ -24,12 +24,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers.decoders import DecodeStream
 
 from constitution.faults import BadInput, Fault
+from engine.backends.adapter import adapter_folder
 from engine.backends.chat import Chat, open_chat
 from engine.backends.decoding import Rows
 from engine.backends.folder import weights_folder
@@ -344,6 +346,8 @@ def open_transformers(spec: ModelSpec) -> TransformersModel:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=spec.trust_remote_code
         )
+        if (adapter := adapter_folder(spec)) is not None:
+            model = merged(model, adapter)
         model.to(device).eval()
         if spec.quantization is not None:
             model = in_int8(model, device)
@@ -355,6 +359,15 @@ def open_transformers(spec: ModelSpec) -> TransformersModel:
         raise BadInput(Fault(message, file=str(folder), where="model", hint="try `backend: vllm`")) from None
     ends = {chat.tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)} - {None}
     return TransformersModel(chat, revision, Worker(model, chat, frozenset(ends), spec.batch_size))
+
+
+def merged(model: Any, adapter: Path) -> Any:
+    """The model with a LoRA adapter added to its weights."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 
 
 def in_int8(model: Any, device: torch.device) -> Any:

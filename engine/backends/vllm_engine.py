@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from constitution.faults import BadInput, Fault
+from engine.backends.adapter import adapter_folder, rank_of
 from engine.backends.chat import Chat, open_chat
 from engine.backends.folder import tokenizer_folder, weights_folder
 from engine.backends.reaper import Reaper, end, with_start_times
@@ -45,6 +46,8 @@ LOOK_EVERY = 0.2
 """Seconds between two looks for new processes while the engine starts."""
 QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
 """Environment of the engine's processes, unless it is set already."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM sets memory aside for."""
 OURS = {"model", "tokenizer", "dtype", "max_model_len", "tensor_parallel_size", "quantization", "load_format"}
 """Engine arguments that have a field of their own in the model entry."""
 
@@ -52,8 +55,11 @@ OURS = {"model", "tokenizer", "dtype", "max_model_len", "tensor_parallel_size", 
 class VllmModel:
     """A `Model` on vLLM's engine."""
 
-    def __init__(self, chat: Chat, revision: str, engine: Any, processes: list[Any], reaper: Reaper) -> None:
+    def __init__(
+        self, chat: Chat, revision: str, engine: Any, processes: list[Any], reaper: Reaper, adapter: Path | None = None
+    ) -> None:
         from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
 
         self.name = chat.name
         self.revision = revision
@@ -63,6 +69,7 @@ class VllmModel:
         self._processes = processes
         self._reaper = reaper
         self._sampling = SamplingParams
+        self._adapter = LoRARequest("adapter", 1, str(adapter)) if adapter else None
         self._reads_ids = "logprob_token_ids" in SamplingParams.__struct_fields__
         self._requests = itertools.count()
         self._closed = False
@@ -139,7 +146,8 @@ class VllmModel:
         request = f"charter-{next(self._requests)}"
         final = None
         try:
-            async for output in self._engine.generate({"type": "token", "prompt_token_ids": prompt}, wanted, request):
+            asked = {"type": "token", "prompt_token_ids": prompt}
+            async for output in self._engine.generate(asked, wanted, request, lora_request=self._adapter):
                 final = output
         except ValueError as error:  # vLLM's own check of the request
             raise ModelError(f"vLLM refuses the request to {self.name!r}: {error}") from None
@@ -200,7 +208,7 @@ async def open_vllm(spec: ModelSpec) -> VllmModel:
         raise ModelUnavailable(f"vLLM does not start with {spec.model!r}: {_reason(error)}") from error
     processes = [process for process in multiprocessing.active_children() if process not in before]
     chat.context_window = started[0].model_config.max_model_len
-    return VllmModel(chat, revision, started.pop(), processes, reaper)
+    return VllmModel(chat, revision, started.pop(), processes, reaper, adapter_folder(spec))
 
 
 class VllmPooler:
@@ -267,6 +275,9 @@ def start_engine(spec: ModelSpec, folder: Path, window: int) -> Any:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
+    if (adapter := adapter_folder(spec)) is not None:
+        rank = next((each for each in LORA_RANKS if each >= rank_of(adapter)), LORA_RANKS[-1])
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
     if not on_gpu():
         settle_on_cpu()
         # vLLM rewinds the generator of a seeded request whose prefill is cut in chunks, and the CPU's generator

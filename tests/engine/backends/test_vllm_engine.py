@@ -161,7 +161,7 @@ async def model(tiny_model: Path) -> AsyncIterator[Any]:
 def answering(engine: Any, respond: Any) -> None:
     """Makes the stand-in answer each request with what `respond` returns or raises."""
 
-    async def generate(prompt: Any, parameters: Any, request: str) -> AsyncIterator[Any]:
+    async def generate(prompt: Any, parameters: Any, request: str, lora_request: Any) -> AsyncIterator[Any]:
         yield respond(prompt, parameters)
 
     engine.generate = generate
