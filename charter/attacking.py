@@ -27,6 +27,9 @@ def check_stressed(each: Stressed, settings: EvaluationSettings) -> None:
         if each.spec.backend not in ("transformers", "vllm"):
             hint = "leave robustness.fine_tuning out, or name the policy's folder"
             raise BadInput(Fault("only weights in a folder can be fine-tuned", where=where, hint=hint))
+        if each.spec.adapter is not None:
+            hint = "name the model with the adapter merged in, as a training leaves it in model/"
+            raise BadInput(Fault("a policy with an adapter beside it is not fine-tuned", where=where, hint=hint))
         fine_tuning.check(_training(each, settings, "unused"))
 
 

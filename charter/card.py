@@ -175,7 +175,7 @@ def origin_lines(facts: RunFacts) -> Iterator[str]:
     yield "### Models"
     yield ""
     yield from table(
-        ["role", "model", "backend"], [(role, f"`{cell(spec.model)}`", spec.backend) for role, spec in roles.items()]
+        ["role", "model", "backend"], [(role, f"`{cell(spec.called)}`", spec.backend) for role, spec in roles.items()]
     )
     yield from _cost_lines(facts)
     yield "### To make it again"

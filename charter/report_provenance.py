@@ -8,6 +8,7 @@ from typing import Any
 
 from charter.report_parts import LOOP, Part, is_inside
 from charter.run import frozen_constitution, stage_store
+from engine.backends.spec import ModelSpec
 from engine.storage import Folder
 from evaluation.report.content import ConstitutionUsed, ModelUsed, Provenance
 
@@ -50,16 +51,19 @@ def _models_used(part: Part, folder: Folder) -> Iterator[ModelUsed]:
             return model
         return str(Path(model).resolve().relative_to(Path(folder.path()).resolve()))
 
+    def named(spec: ModelSpec) -> str:
+        return " with ".join(written(each) for each in (spec.model, spec.adapter) if each)
+
     if part.kind == "run":
         for role, spec in part.recipe.models_by_role(part.recipe.played_roles).items():
-            yield ModelUsed(f"{part.name}: {role}", written(spec.model), _revision(part, role), spec.backend)
+            yield ModelUsed(f"{part.name}: {role}", named(spec), _revision(part, role), spec.backend)
     elif part.kind == "evaluate":
         settings = part.evaluation
         for name, spec in settings.policies.items():
-            yield ModelUsed(name, written(spec.model), part.manifest["policies"][name], spec.backend)
+            yield ModelUsed(name, named(spec), part.manifest["policies"][name], spec.backend)
         if settings.model_that_judges is not None:
             spec = settings.model_that_judges
-            yield ModelUsed(f"{part.name}: judge", written(spec.model), spec.revision or "", spec.backend)
+            yield ModelUsed(f"{part.name}: judge", named(spec), spec.revision or "", spec.backend)
     else:
         model = part.manifest["model"]
         yield ModelUsed(f"{part.name}: trained from", written(model["name"]), model["revision"], "")

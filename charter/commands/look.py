@@ -27,7 +27,7 @@ def validate(recipe: str, settings: tuple[str, ...]) -> int:
     click.echo(f"constitution  {constitution.name} {constitution.version}, hash {constitution.hash}")
     click.echo(f"prompts       {summary.prompts:,}, {summary.multi_turn:,} of them with several turns")
     for name, spec in loaded.models.items():
-        click.echo(f"model         {name}: {spec.model} on {spec.backend}")
+        click.echo(f"model         {name}: {spec.called} on {spec.backend}")
     click.echo(f"run folder    {loaded.folder.location}")
     click.echo("all good")
     return 0

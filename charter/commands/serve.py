@@ -118,6 +118,9 @@ def _checked(spec: ModelSpec, host: str, port: int) -> tuple[Path, bool]:
     if spec.backend not in ("transformers", "vllm"):
         hint = "serve a policy that is a folder of weights"
         raise BadInput(Fault(f"its policy is no folder: {spec.backend} {spec.model}", where="RUN", hint=hint))
+    if spec.adapter is not None:
+        hint = "serve the model with the adapter merged in, as a training leaves it in model/"
+        raise BadInput(Fault(f"its policy has an adapter beside it: {spec.called}", where="RUN", hint=hint))
     weights = ModelSpec(backend="vllm", model=spec.model, revision=spec.revision)
     check_model(weights, "RUN")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

@@ -101,3 +101,8 @@ class ModelSpec(BaseModel):
     """CPU cores set aside for one copy."""
     price: Price | None = None
     """What tokens cost, for the estimate before a run and the bill after it."""
+
+    @property
+    def called(self) -> str:
+        """What users are told it is: the model, and its adapter where it has one."""
+        return self.model if self.adapter is None else f"{self.model} with {self.adapter}"
