@@ -1,8 +1,8 @@
-"""Supervised fine-tuning: a policy learns answers. TRL's SFTTrainer trains; what it learns is chosen and counted here.
+"""Supervised fine-tuning: a policy learns answers. TRL trains; what it learns is chosen and counted here.
 
     revisions (a run) · demonstrations (files) · distilled · best of K (the policy's own answers) ─┐
     helpful (files, or the policy's own answers), in a stated ratio ───────────────────────────────┤
-                        SFTTrainer ◄── data/train ◄── tokens, with the loss on the answer only ◄──┘
+                        FineTuningTrainer ◄── data/train ◄── tokens, with the loss on the answer only ◄──┘
 
 The critiques are never in the prompt: a row is the conversation and the revised answer (Bai et al. 2022, section 3.1).
 """
@@ -226,10 +226,12 @@ def train(settings: FineTuningSettings, folder: Path) -> Outcome:
     """Trains on `data/train`, in this process or as one worker of several."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from trainers.fine_tuning_trainer import FineTuningTrainer
 
     table = read_rows(Folder(str(folder)), ["input_ids", "labels"])
-    trainer = SFTTrainer(
+    trainer = FineTuningTrainer(
         load_weights(settings, AutoModelForCausalLM),
         args=SFTConfig(
             **training_arguments(settings, folder),

@@ -40,5 +40,10 @@ def settings(model: Path, **given: Any) -> FineTuningSettings:
 
 def losses(folder: Path) -> Mapping[int, float]:
     """The loss of each step."""
+    return {entry["step"]: entry["loss"] for entry in metrics(folder)}
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """What each step measured."""
     entries = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
+    return [entry for entry in entries if "loss" in entry]
