@@ -41,6 +41,8 @@ class FilledUp(Sampler[int]):
 class FineTuningTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains on rows of tokens and labels, packed or not."""
 
+    train_dataset: Any
+
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         self._rows = len(self.train_dataset)

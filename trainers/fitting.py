@@ -246,6 +246,7 @@ def fit(trainer: Any, settings: TrainingSettings, folder: Path) -> Outcome:
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     interrupted = _Interrupted()
     trainer.remove_callback(PrinterCallback)
+    _hold_in_float32(trainer.model)
     for callback in (_Marker(), _Metrics(folder / METRICS, resumed_at), interrupted):
         trainer.add_callback(callback)
     with interrupted.listening(), telling(trainer, settings, folder, resumed_at):
@@ -261,6 +262,14 @@ def fit(trainer: Any, settings: TrainingSettings, folder: Path) -> Outcome:
     last = losses[-max(1, len(losses) // 10) :]
     figures = {"loss_first": losses[0], "loss_last": sum(last) / len(last)} if losses else {}
     return Outcome(str(folder / MODEL), trainer.state.global_step, figures)
+
+
+def _hold_in_float32(model: torch.nn.Module) -> None:
+    """As all weights that are trained. TRL makes adapters over 4-bit weights bfloat16, which a float32 computation
+    cannot be mixed with, and which loses small steps of the optimiser."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def _save(trainer: Any, settings: TrainingSettings, folder: Path) -> None:

@@ -60,15 +60,9 @@ def _check_lora(lora: LoraSettings, folder: Path) -> None:
                 message = f"the model has no layer {wanted!r}"
                 hint = did_you_mean(wanted, {layer.rpartition(".")[2] for layer in layers})
                 raise BadInput(Fault(message, str(folder), where="lora.modules", hint=hint))
-    if lora.four_bit:
-        _check_four_bit()
-
-
-def _check_four_bit() -> None:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise BadInput(Fault("bitsandbytes is not installed", where="lora.four_bit", hint="pip install bitsandbytes"))
-    if not torch.cuda.is_available():
-        raise BadInput(Fault("4-bit weights need an NVIDIA GPU", where="lora.four_bit", hint="leave four_bit out"))
+    if lora.four_bit and importlib.util.find_spec("bitsandbytes") is None:
+        hint = "pip install 'charter[qlora]'"
+        raise BadInput(Fault("bitsandbytes is not installed", where="lora.four_bit", hint=hint))
 
 
 def computation_dtype(settings: TrainingSettings) -> torch.dtype:
@@ -96,7 +90,7 @@ def load_weights(settings: TrainingSettings, auto_class: Any, **options: Any) ->
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-        options["device_map"] = {"": torch.cuda.current_device()}
+        options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     return auto_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options)
 
 

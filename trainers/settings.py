@@ -49,8 +49,8 @@ class LoraSettings(Settings):
     modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """The layers that get one, by the end of their names; all linear layers but the head where it is not given."""
     four_bit: bool = False
-    """Hold the weights in 4 bits while the adapters are trained (QLoRA, Dettmers et al. 2023). Needs an NVIDIA GPU
-    and bitsandbytes."""
+    """Hold the weights in 4 bits while the adapters are trained (QLoRA, Dettmers et al. 2023). Needs
+    bitsandbytes."""
 
 
 class CheckpointSettings(Settings):

@@ -61,10 +61,10 @@ def test_two_ray_workers_learn_what_one_process_learns(packing: bool, tiny_model
         where = told.launch.model_copy(update={"workers": workers, "cpus": 0.5})
         steps = launch("trainers.fine_tuning", told.model_copy(update={"launch": where}), folder).steps
         assert steps == (4 if packing else 6)
-    one, two = (metrics(tmp_path / name) for name in ("one", "two"))
+    expected, found = (metrics(tmp_path / name) for name in ("one", "two"))
     for name in ("loss", "grad_norm", "num_tokens"):
-        assert [step[name] for step in two] == pytest.approx([step[name] for step in one], rel=1e-5), name
-    assert all(None not in step.values() for step in two), "no measure is a number of nothing"
+        assert [step[name] for step in found] == pytest.approx([step[name] for step in expected], rel=1e-5), name
+    assert all(None not in step.values() for step in found), "no measure is a number of nothing"
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert all(one[name].allclose(two[name], atol=1e-5) for name in one)
 
