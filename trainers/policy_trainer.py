@@ -6,6 +6,7 @@ Prompts are encoded as everywhere in Charter: control strings in a user's text s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from engine.backends.chat import Chat, open_chat
+from engine.backends.vllm_engine import quiet, settle_on_cpu
 from prompts.messages import Message
 from trainers.fitting import last_checkpoint, training_arguments
 from trainers.hosted_scoring import Scoring
@@ -94,6 +96,10 @@ def policy_trainer(
     if settings.watch is not None and judge is not None:
         watch = Watch(settings.watch, judge, rewarder, folder, resumed_at, gather_object)
         functions.append(watch)
+    if settings.generation.uses_vllm:
+        quiet()
+        if not torch.cuda.is_available():
+            settle_on_cpu()
     trainer = trainer_class(
         model,
         functions,
@@ -103,6 +109,8 @@ def policy_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora, "CAUSAL_LM") if settings.lora else None,
     )
+    if settings.generation.uses_vllm and not torch.cuda.is_available():
+        trainer.vllm_generation.sync_weights = partial(reload_weights, trainer.vllm_generation)
     trainer._step = resumed_at * arguments.gradient_accumulation_steps  # completions are made at the same steps
     trainer.chat = open_chat(settings.spec)
     trainer.reward_func_names = ["reward", "judge"][: len(functions)]  # as the metrics call them
@@ -111,6 +119,14 @@ def policy_trainer(
         watch.is_training = lambda: bool(trainer.model.training)
         trainer.add_callback(watch)
     return trainer, watch
+
+
+def reload_weights(generation: Any) -> None:
+    """Gives vLLM in this process the policy's weights as they are now, in place of what TRL does: without a GPU vLLM
+    packs the weights that it loads, and only its own way of loading them anew unpacks them first."""
+    worker = generation.llm.llm_engine.model_executor.driver_worker
+    worker.model_runner.reload_weights(weights_iterator=generation._iter_named_params())
+    generation.llm.reset_prefix_cache()
 
 
 def trainer_arguments(settings: ReinforcementSettings, folder: Path) -> dict[str, Any]:

@@ -187,9 +187,9 @@ def _check_generation(generation: Generation, *, here: bool) -> None:
     if importlib.util.find_spec("vllm") is None:
         hint = "pip install 'charter[vllm]' on a GPU host, or leave engine out"
         raise BadInput(Fault("vLLM is not installed", where="generation.engine", hint=hint))
-    if here and not torch.cuda.is_available():
-        message = "vLLM takes no new weights without a GPU: it repacks them as it loads them, and a server wants NCCL"
-        raise BadInput(Fault(message, where="generation", hint="leave it out: transformers needs no GPU"))
+    if here and generation.mode == "server" and not torch.cuda.is_available():
+        message = "a server takes the policy's new weights from GPU to GPU, and there is no GPU here"
+        raise BadInput(Fault(message, where="generation.mode", hint="leave generation out, or colocate"))
     if generation.server is not None:
         _check_server(generation.server)
 

@@ -6,6 +6,7 @@ machine leaves: every prompt once, and the same labels.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -26,6 +27,8 @@ import pytest
 import yaml
 
 from tests.charter.test_run import ROOT, finish, stage_rows, start, wait_for_rows, write_recipe
+from tests.trainers.pairs_for_tests import write_pairs_file
+from tests.trainers.rows_for_training import losses
 
 pytestmark = [pytest.mark.soak, pytest.mark.filterwarnings("default")]
 
@@ -68,8 +71,8 @@ class Nodes:
     def head(self, *options: str) -> subprocess.Popen[bytes]:
         return self.start("--head", f"--port={self.port}", f"--temp-dir={self.folder / 'r'}", *options)
 
-    def add(self) -> subprocess.Popen[bytes]:
-        return self.start(f"--address={self.address}", "--num-cpus=2")
+    def add(self, cpus: int = 2) -> subprocess.Popen[bytes]:
+        return self.start(f"--address={self.address}", f"--num-cpus={cpus}")
 
     def end(self) -> None:
         while self.started:
@@ -115,12 +118,12 @@ def recipe_for(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def working(nodes: Iterable[subprocess.Popen[bytes]]) -> list[psutil.Process]:
-    """The workers of nodes that run a stage."""
+def working(nodes: Iterable[subprocess.Popen[bytes]], at: str = "StageWorker") -> list[psutil.Process]:
+    """The workers of nodes that run a stage, or do something else."""
     found = []
     for each in (process for node in nodes for process in family_of(node)):
         with suppress(psutil.Error):
-            if "StageWorker" in "".join(each.cmdline()):
+            if at in "".join(each.cmdline()):
                 found.append(each)
     return found
 
@@ -214,3 +217,30 @@ def test_a_run_is_submitted_as_a_job_with_nothing_of_ours_installed(tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "data/preferences" in done.stdout
     assert len(stage_rows(tmp_path / "submitted", "02_revise")) == 8
+
+
+def test_a_training_on_two_nodes_is_that_of_one_process(
+    tmp_path: Path, nodes: Nodes, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node has room for one of the two workers. The last batch of a pass is an incomplete one."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, nodes.environment[name])
+    nodes.head("--num-cpus=0", "--include-dashboard=false")
+    both = [nodes.add(cpus=1), nodes.add(cpus=1)]
+    pairs = write_pairs_file(tmp_path / "pairs.jsonl", 203)
+    command = ["train", "pm", "--model", tiny_model, "--data", pairs]
+    for setting in ("optimization.batch_size=8", "optimization.epochs=3", "optimization.learning_rate=0.001"):
+        command += ["--set", setting]
+    status, said = finish(start(*command, "--output", tmp_path / "one"))
+    assert status == 0, said
+
+    command += ["--workers", "2", "--set", f"launch.address={nodes.address}"]
+    process = start(*command, "--output", tmp_path / "two")
+    until(lambda: all(working([node], "RayTrainWorker") for node in both), process)
+    status, said = finish(process)
+    assert status == 0, said
+    one, two = (losses(tmp_path / name) for name in ("one", "two"))
+    assert len(one) > 60
+    assert two == pytest.approx(one, abs=1e-4)
+    one, two = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("one", "two"))
+    assert two == one

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForSequenceClassification
 
 from charter.training_plan import held_parameters, parameters_in, shape_of, steps_of
 from constitution import load_constitution
 from constitution.faults import BadInput
 from engine.storage import Folder
+from tests.engine.backends_for_tests import VLLM_MISSING, has_vllm
 from tests.trainers.models_for_tests import make_scorer
 from tests.trainers.rows_for_training import THEIR_WARNINGS
 from trainers.fitting import Outcome
@@ -159,15 +164,36 @@ def test_the_constitutions_behind_the_reward_are_on_record(
     assert prepared.constitutions == ("abc", load_constitution("harmlessness").hash)
 
 
-def test_vllm_that_cannot_take_the_policys_weights_is_refused(
+@pytest.mark.vllm
+@pytest.mark.skipif(not has_vllm(), reason=VLLM_MISSING)
+def test_vllm_writes_with_the_weights_of_the_last_update(
+    tiny_model: Path, prompts: Path, scorers: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, as a user has it: vLLM takes over the environment. The policy moves far in each step,
+    and vLLM's log-probabilities, in 16 bits, stay those of the trainer."""
+    told = settings(tiny_model, prompts, scorers, generation={"engine": "vllm"}, watch=None)
+    file = tmp_path / "rl.yaml"
+    file.write_text(yaml.safe_dump(told.model_dump(mode="json", exclude_unset=True)))
+    command = [sys.executable, "-m", "charter", "train", "rl", str(file), "--output", str(tmp_path / "run")]
+    quiet = {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    ended = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    steps = [entry for entry in lines(tmp_path / "run" / "metrics.jsonl") if "reward" in entry]
+    assert [entry["step"] for entry in steps] == [1, 2, 3, 4]
+    assert steps[-1]["kl"] > 0.5
+    assert all(entry["sampling/sampling_logp_difference/mean"] < 0.1 for entry in steps)
+    assert all(entry["completions/mean_length"] > 1 for entry in steps)
+
+
+def test_a_server_that_cannot_take_the_policys_weights_is_refused(
     tiny_model: Path, prompts: Path, scorers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    nobody = {"mode": "server", "server": "http://127.0.0.1:9"}
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(BadInput, match="there is no GPU here"):
-        check(settings(tiny_model, prompts, scorers, generation={"engine": "vllm"}))
+        check(settings(tiny_model, prompts, scorers, generation=nobody))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    nobody = {"mode": "server", "server": "http://127.0.0.1:9"}
     with pytest.raises(BadInput, match=r"no vLLM server answers at http://127.0.0.1:9"):
         check(settings(tiny_model, prompts, scorers, generation=nobody))
 
