@@ -47,7 +47,7 @@ def ray_here() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ray_here")
-@pytest.mark.parametrize("packing", [False, True], ids=["rows", "packed"])
+@pytest.mark.parametrize("packing", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["rows", "packed"])
 def test_two_ray_workers_learn_what_one_process_learns(packing: bool, tiny_model: Path, tmp_path: Path) -> None:
     """In two passes whose last batches leave the second worker a micro-batch without a row."""
     from safetensors.torch import load_file
