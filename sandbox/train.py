@@ -48,10 +48,12 @@ class Recipe:
     cool_down: float = 0.8
     """The share of the tokens, at the end, over which the rate falls linearly to a fiftieth of its peak."""
     weight_decay: float = 0.05
+    refinings: int = 2
+    """Parts after that, in which critiques tick off the facts that they look for."""
     refining_tokens: int = 3_000_000
-    """Tokens after that, in which critiques tick off the facts that they look for."""
+    """Tokens of each."""
     refining_rate: float = 1.2e-3
-    """The peak of their learning rate, which falls linearly from there."""
+    """The learning rate that each begins with, which falls linearly from there."""
     seed: int = 1
     device: str = "cpu"
     """`cuda` trains in minutes, to the same figures but not to the same bits."""
@@ -207,7 +209,7 @@ class Training:
         self.begin(0)
 
     def begin(self, part: int) -> None:
-        """Begins a part of the training, 0 or 1, with new optimisers."""
+        """Begins a part of the training, counted from 0, with new optimisers."""
         layers = [p for p in self.model.model.layers.parameters() if p.dim() == 2]
         inside = {id(p) for p in layers}
         others = [p for p in self.model.parameters() if id(p) not in inside]
@@ -222,15 +224,15 @@ class Training:
         self.sums: dict[str, list[float]] = {}
 
     def run(self, encoder: Encoder) -> None:
-        """Trains to the end of the recipe, in two parts."""
-        if self.part == 0:
-            self._run(Corpus(encoder, self.recipe.seed))
-            self.tokens_before = self.tokens
-            self.begin(1)
-        self.recipe = replace(
-            self.recipe, tokens=self.recipe.refining_tokens, peak_rate=self.recipe.refining_rate, cool_down=1.0
-        )
-        self._run(Corpus(encoder, self.recipe.seed + 1, refining=True))
+        """Trains to the end of the recipe, part by part."""
+        told = self.recipe
+        refining = replace(told, tokens=told.refining_tokens, peak_rate=told.refining_rate, cool_down=1.0)
+        for part in range(self.part, told.refinings + 1):
+            if part != self.part:
+                self.tokens_before += self.tokens
+                self.begin(part)
+            self.recipe = refining if part else told
+            self._run(Corpus(encoder, told.seed + part, refining=part > 0))
 
     def _run(self, corpus: Corpus) -> None:
         """Trains to the end of a part. Steps that were taken before are drawn again and passed over."""
@@ -300,7 +302,7 @@ class Training:
     def progress_line(self) -> str:
         """Tokens, speed, time left, and the last losses."""
         speed = (self.tokens_before + self.tokens) / self.seconds
-        later = 0 if self.part else self.recipe.refining_tokens
+        later = (self.recipe.refinings - self.part) * self.recipe.refining_tokens
         left = (self.recipe.tokens - self.tokens + later) / speed / 60
         losses_of = "  ".join(f"{skill} {self.curve[-1].get(skill, 0):.3f}" for skill in SKILLS)
         done = (self.tokens_before + self.tokens) / 1e6
