@@ -228,7 +228,7 @@ def test_a_training_on_two_nodes_is_that_of_one_process(
     nodes.head("--num-cpus=0", "--include-dashboard=false")
     both = [nodes.add(cpus=1), nodes.add(cpus=1)]
     pairs = write_pairs_file(tmp_path / "pairs.jsonl", 203)
-    command = ["train", "pm", "--model", tiny_model, "--data", pairs]
+    command: list[str | Path] = ["train", "pm", "--model", tiny_model, "--data", pairs]
     for setting in ("optimization.batch_size=8", "optimization.epochs=3", "optimization.learning_rate=0.001"):
         command += ["--set", setting]
     status, said = finish(start(*command, "--output", tmp_path / "one"))
