@@ -25,6 +25,7 @@ from charter import evaluating, run, training
 from charter.locking import locked
 from charter.recipe import Recipe, check_output, check_recipe, frozen, recipe_of
 from charter.reporting import write_report
+from charter.reuse import has_pairs
 from constitution import BadInput, Fault, content_hash, load_constitution
 from constitution.faults import did_you_mean
 from constitution.yaml_files import Document
@@ -292,10 +293,15 @@ def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, c
 def _reusing(loop: Loop, steps: Sequence[Step]) -> Iterator[Step]:
     """The steps; comparisons that are made again take over the answers and votes that nothing touched."""
     for step in steps:
-        replaced = _noted(loop, step)["replaced"]
         recipe = step.settings
-        if replaced and isinstance(recipe, Recipe) and recipe.compare and recipe.compare.reuse is None:
-            compare = recipe.compare.model_copy(update={"reuse": loop.folder.child(replaced).location})
+        if (
+            (name := _noted(loop, step)["replaced"])
+            and isinstance(recipe, Recipe)
+            and recipe.compare
+            and recipe.compare.reuse is None
+            and has_pairs(replaced := loop.folder.child(name))
+        ):
+            compare = recipe.compare.model_copy(update={"reuse": replaced.location})
             yield replace(step, settings=recipe.model_copy(update={"compare": compare}))
         else:
             yield step

@@ -54,7 +54,7 @@ def reuse_of(recipe: Recipe, constitution: Constitution) -> Reuse | None:
         return None
     folder = Folder(recipe.compare.reuse)
     store = StageStore(folder, COMPARE_STAGE, Comparison)
-    _check(folder, store, recipe)
+    _check(folder, recipe)
     old = _read(folder, "recipe.yaml", Recipe)
     old_law = _read(folder, "constitution.yaml", Constitution)
     votes = list(_vote_changes(old, recipe, old_law, constitution))
@@ -73,11 +73,16 @@ def _read(folder: Folder, name: str, model: type[ModelT]) -> ModelT:
     return load_yaml_text(folder.read(name).decode(), model, f"{folder.location}/{name}")
 
 
-def _check(folder: Folder, store: StageStore, recipe: Recipe) -> None:
+def has_pairs(folder: Folder) -> bool:
+    """Whether there is a run with compared pairs, whose answers and votes may be taken over."""
+    return folder.exists("recipe.yaml") and bool(StageStore(folder, COMPARE_STAGE, Comparison).parts)
+
+
+def _check(folder: Folder, recipe: Recipe) -> None:
     where = "compare.reuse"
     if folder.path() == recipe.folder.path():
         raise BadInput(Fault("it is this run's own folder", file=folder.location, where=where, hint="use --resume"))
-    if not folder.exists("recipe.yaml") or not store.parts:
+    if not has_pairs(folder):
         message = "there is no run with compared pairs in it"
         raise BadInput(Fault(message, file=folder.location, where=where, hint="name the folder of an earlier run"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ def test_an_edited_principle_is_asked_about_alone(tmp_path: Path) -> None:
     cost = json.loads((tmp_path / "out/steps/labels/cost.json").read_text())
     reused = {step["step"]: step["reused"] for step in cost["03_compare"]["steps"]}
     assert reused == {"respond": 8, "compare": 8}, "4 prompts: both answers, and one principle's votes in both orders"
+
+
+def test_comparisons_that_were_stopped_before_the_first_pair_leave_nothing_to_take_over(tmp_path: Path) -> None:
+    described = {"labels": {"run": steps(tmp_path, tmp_path)["revisions"]["run"] | {"compare": {"principles": 2}}}}
+    del described["labels"]["run"]["revise"]
+    assert make(tmp_path, described).status == 0
+    shutil.rmtree(tmp_path / "out/steps/labels/stages/03_compare")
+    loop = json.loads((tmp_path / "out/loop.json").read_text())
+    loop["steps"][0]["made"] = None
+    (tmp_path / "out/loop.json").write_text(json.dumps(loop))
+    described["labels"]["run"]["compare"]["principles"] = 1
+    again = make(tmp_path, described, "--again")
+    assert again.status == 0, again.errors
+    assert (tmp_path / "out/replaced/labels-1/recipe.yaml").is_file()
+    assert list((tmp_path / "out/steps/labels/stages/03_compare").glob("*.parquet"))
 
 
 @pytest.mark.parametrize(
