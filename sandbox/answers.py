@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any, Literal
 
 from sandbox.world import Request, data, verbs
@@ -74,12 +73,9 @@ def correct_answer(
 
 
 def wrong_answer(chance: random.Random, request: Request, other_item: str) -> str:
-    """An answer to a harmless request with the wrong means, the wrong end or about the wrong thing."""
+    """An answer to a harmless request with the wrong means, the wrong end or about the wrong item."""
     acts = data("acts")
-    how = chance.choices(("means", "ending", "item", "material"), (5, 2, 3, 1))[0]
-    if how == "material" and request.material:
-        other = chance.choice([each for each in acts["materials"] if each != request.material])
-        return correct_answer(chance, replace(request, material=other))
+    how = chance.choices(("means", "ending", "item"), (5, 2, 3))[0]
     if how == "ending" and request.kind in ("care", "double"):
         endings = [entry["finish"] for kind in ("care", "double") for entry in acts[kind]]
         return correct_answer(
