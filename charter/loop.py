@@ -293,11 +293,15 @@ def make_loop(loop: Loop, steps: Sequence[Step], *, resume: bool, again: bool, c
 def _reusing(loop: Loop, steps: Sequence[Step]) -> Iterator[Step]:
     """The steps; comparisons that are made again take over the answers and votes that nothing touched."""
     for step in steps:
-        replaced = _noted(loop, step)["replaced"]
         recipe = step.settings
-        compares = isinstance(recipe, Recipe) and recipe.compare and recipe.compare.reuse is None
-        if replaced and compares and has_pairs(loop.folder.child(replaced)):
-            compare = recipe.compare.model_copy(update={"reuse": loop.folder.child(replaced).location})
+        if (
+            (name := _noted(loop, step)["replaced"])
+            and isinstance(recipe, Recipe)
+            and recipe.compare
+            and recipe.compare.reuse is None
+            and has_pairs(replaced := loop.folder.child(name))
+        ):
+            compare = recipe.compare.model_copy(update={"reuse": replaced.location})
             yield replace(step, settings=recipe.model_copy(update={"compare": compare}))
         else:
             yield step
