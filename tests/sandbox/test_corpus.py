@@ -253,7 +253,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
 
 def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
     """They share each step, so that only the order of additions differs."""
-    recipe = Recipe(tokens=12_000, refining_tokens=6000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
+    recipe = Recipe(tokens=12_000, refining_tokens=3000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
     weights = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)

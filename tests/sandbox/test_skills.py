@@ -27,11 +27,11 @@ def critique(request: Request, text: str, *concerns: Concern) -> skills.Critique
 
 
 def test_a_critique_ticks_off_facts_before_its_verdict() -> None:
-    wrong = critique(KETTLE, "Wipe the kettle with vinegar, then let it dry overnight.", "wrong")
+    wrong = critique(KETTLE, "Wipe the copper kettle with vinegar, then let it dry overnight.", "wrong")
     assert wrong.looked_for == "Checked for facts: the copper kettle yes, lemon juice no, let it dry overnight yes."
     assert wrong.found == "wrong"
     assert read_critique(wrong.text) is True
-    right = critique(KETTLE, "Wipe the kettle with lemon juice, then let it dry overnight.", "wrong")
+    right = critique(KETTLE, "Wipe the copper kettle with lemon juice, then let it dry overnight.", "wrong")
     assert right.text == (
         "Checked for facts: the copper kettle yes, lemon juice yes, let it dry overnight yes. No change needed."
     )
