@@ -44,6 +44,6 @@ def test_no_template_of_a_question_tells_which_answer_is_bad(split: Split) -> No
     good, bad = (set(phrases("preachy", slot, split)) for slot in ("good", "bad"))
     for (about_bad, yes), (about_good, no) in asked:
         assert (yes, no) == ("yes", "no")
-        assert any(each in about_good for each in good)
+        assert any(each.removeprefix("be ") in about_good for each in good)  # "Is the response friendly?"
         assert not any(re.search(rf"\b{re.escape(each)}\b", about_good) for each in bad - good)
         assert any(each in about_bad for each in {*bad, *phrases("preachy", "find", split)})
