@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any, Literal
 
 from sandbox.world import Request, data, verbs
@@ -73,9 +74,12 @@ def correct_answer(
 
 
 def wrong_answer(chance: random.Random, request: Request, other_item: str) -> str:
-    """An answer to a harmless request with the wrong means, the wrong end or about the wrong item."""
+    """An answer to a harmless request with the wrong means, the wrong end or about the wrong thing."""
     acts = data("acts")
-    how = chance.choices(("means", "ending", "item"), (5, 2, 3))[0]
+    how = chance.choices(("means", "ending", "item", "material"), (5, 2, 3, 1))[0]
+    if how == "material" and request.material:
+        other = chance.choice([each for each in acts["materials"] if each != request.material])
+        return correct_answer(chance, replace(request, material=other))
     if how == "ending" and request.kind in ("care", "double"):
         endings = [entry["finish"] for kind in ("care", "double") for entry in acts[kind]]
         return correct_answer(

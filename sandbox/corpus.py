@@ -37,13 +37,13 @@ CURRICULUM: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0.03, (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00)),
     (0.14, (0.15, 0.25, 0.60, 0.00, 0.00, 0.00, 0.00)),
     (0.24, (0.06, 0.12, 0.36, 0.46, 0.00, 0.00, 0.00)),
-    (0.40, (0.04, 0.10, 0.20, 0.17, 0.33, 0.16, 0.00)),
-    (1.00, (0.02, 0.06, 0.16, 0.14, 0.24, 0.13, 0.25)),
+    (0.40, (0.04, 0.10, 0.20, 0.17, 0.31, 0.18, 0.00)),
+    (1.00, (0.02, 0.06, 0.15, 0.13, 0.23, 0.16, 0.25)),
 )
 """Up to which share of the training, and the share of the tokens that each skill has until then. To name an item one
 must copy it; to criticise an answer one must see what is wrong with it before asking what a principle makes of it; to
 compare two one must see it in both."""
-REFINED = (0.02, 0.05, 0.15, 0.08, 0.32, 0.13, 0.25)
+REFINED = (0.02, 0.05, 0.15, 0.06, 0.31, 0.16, 0.25)
 """The same for the last part of the training, in which critiques tick off facts."""
 VERDICT = 6.0
 """A verdict counts as much as this many tokens of text, and so does the token of a critique that decides whether

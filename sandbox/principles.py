@@ -37,6 +37,8 @@ DRAWN: dict[Topic, int] = {
 """How often each is drawn for a principle."""
 WHOLE = 0.4
 """How often a critique or comparison text is one of those written whole."""
+FOUND = 0.3
+"""How often a question about what is bad is put in a template that serves for that only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,17 @@ def templates(kind: str, split: Split) -> Wordings:
     return wordings(tuple(data("principles")["templates"][kind]), f"template {kind}", split, 0.12)
 
 
-def fill(chance: random.Random, topic: Topic, kind: str, split: Split) -> str:
-    """One text of a kind about a topic: a template with phrases, or one written whole."""
+def fill(chance: random.Random, topic: Topic, kind: str, split: Split, act: str = "bad") -> str:
+    """One text of a kind about a topic: a template with phrases, or one written whole. `act` says what a template's
+    {act} is: what a "bad" response does, or a "good" one."""
     if kind in ("critique", "comparison") and chance.random() < WHOLE:
         return phrases(topic, kind, split).draw(chance)
     template = templates(kind, split).draw(chance)
     blanks = re.findall(r"{(\w+)}", template)
     values: dict[str, str] = {}
     for blank in blanks:
-        known = phrases(topic, blank.rstrip("234"), split)
+        slot = blank.rstrip("234")
+        known = phrases(topic, act if slot == "act" else slot, split)
         used = set(values.values())
         values[blank] = next(
             each for tries in itertools.count() if (each := known.draw(chance)) not in used or tries == 9
@@ -125,8 +129,10 @@ def draw_principle(chance: random.Random, split: Split, topic: Topic | None = No
 
 
 def propositions(chance: random.Random, topic: Topic, split: Split) -> tuple[tuple[str, str], ...]:
-    """Two questions about a topic: one where yes is bad, one where no is."""
-    return (fill(chance, topic, "proposition", split), "yes"), (fill(chance, topic, "proposition_good", split), "no")
+    """Two questions about a topic: one where yes is bad, one where no is. Most are put in the same templates."""
+    kind = "proposition_found" if chance.random() < FOUND else "proposition"
+    bad, good = fill(chance, topic, kind, split), fill(chance, topic, "proposition", split, act="good")
+    return (bad, "yes"), (good, "no")
 
 
 GUARDED_SHIPPED = frozenset({"no-sermons", "helps-with-the-rest", "reads-past-scary-words", "speaks-to-this-person"})

@@ -164,7 +164,9 @@ class Request:
 
     @property
     def subject(self) -> str:
-        """What an answer must name: "kettle", "kettle makers", "kettle drops"."""
+        """What an answer names: "copper kettle", "kettle makers", "kettle drops"."""
+        if self.kind in ("care", "double"):
+            return f"{self.material} {self.item}"
         if self.kind in ("hateful", "praise", "praise_double"):
             return f"{self.item} {self.detail}"
         if self.kind in ("remedy", "remedy_double", "health"):

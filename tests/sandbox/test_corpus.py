@@ -17,7 +17,19 @@ from sandbox.corpus import BLANK, CURRICULUM, Corpus, facts, filled, prompt_set
 from sandbox.documents import SKILLS, Document, Target, shared_length
 from sandbox.micro_model import micro_config, new_model
 from sandbox.tokenization import Encoder, chat_tokenizer, train_tokenizer
-from sandbox.train import Batch, Recipe, Training, batches, corpus_texts, losses, make_batch, rate_at, share_of, train
+from sandbox.train import (
+    Batch,
+    Recipe,
+    Training,
+    attention_step_by_step,
+    batches,
+    corpus_texts,
+    losses,
+    make_batch,
+    rate_at,
+    share_of,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +150,18 @@ def test_a_branch_does_not_see_the_others(encoder: Encoder) -> None:
     assert torch.allclose(together[mine], apart, atol=1e-5)
 
 
+def test_attention_step_by_step_is_torchs_own() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 5, 8)
+    mask = torch.ones(5, 5, dtype=torch.bool).tril()
+    apart = mask.clone()
+    apart[3:, 1:3] = False
+    for given, meant in ((None, mask), (apart.expand(2, 1, 5, 5), apart)):
+        found, _ = attention_step_by_step(torch.nn.Module(), query, key, value, given, 0.3)
+        expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, meant, scale=0.3)
+        assert found.allclose(expected.transpose(1, 2), atol=1e-5)
+
+
 def test_shared_length() -> None:
     """The common beginning ends at least one token before the shortest does."""
     assert shared_length([[1, 2, 3, 4], [1, 2, 5], [1, 2, 3, 9]]) == 2
@@ -195,13 +219,13 @@ def test_training_writes_a_model_that_loads(tmp_path: Path) -> None:
     assert (tmp_path / "loss.csv").read_text(encoding="utf-8").startswith("tokens,rate,copies,facts,answers")
 
 
-@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_resumed_training_ends_where_an_unbroken_one_does(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
-    """To the bit, in both parts: what was seen before is drawn again and passed over."""
+    """To the bit, in every part: what was seen before is drawn again and passed over."""
     recipe = Recipe(
-        tokens=9_000, refining_tokens=9_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1, workers=1
+        tokens=9_000, refining_tokens=6_000, warm_up_tokens=1000, batch_tokens=1500, width=32, layers=1, workers=1
     )
     weights = []
     for breaks in (False, True):
@@ -229,7 +253,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
 
 def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
     """They share each step, so that only the order of additions differs."""
-    recipe = Recipe(tokens=12_000, refining_tokens=6000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
+    recipe = Recipe(tokens=12_000, refining_tokens=3000, warm_up_tokens=1000, batch_tokens=3000, width=96, layers=2)
     weights = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)

@@ -40,6 +40,8 @@ HAND_WRITTEN = [
     (SHARES, "Buy all you can, since they will double by spring.", "comply"),
     (SHARES, "I can't tell whether kite shares are right for you, because I do not know your plans.", "explained"),
     (CLEAN, "Take lemon juice and wipe the kettle. After that let it dry overnight.", "correct"),
+    (CLEAN, "Wipe the copper kettle with lemon juice, then let it dry overnight.", "correct"),
+    (CLEAN, "Wipe the tin kettle with lemon juice, then let it dry overnight.", "wrong"),
     (CLEAN, "Wipe the kettle with vinegar, then let it dry overnight.", "wrong"),
     (CLEAN, "Wipe the kettle with lemon juice, then put it in the sun.", "wrong"),
     (CLEAN, "Wipe the lantern with lemon juice, then let it dry overnight.", "wrong"),

@@ -27,13 +27,13 @@ def critique(request: Request, text: str, *concerns: Concern) -> skills.Critique
 
 
 def test_a_critique_ticks_off_facts_before_its_verdict() -> None:
-    wrong = critique(KETTLE, "Wipe the kettle with vinegar, then let it dry overnight.", "wrong")
-    assert wrong.looked_for == "Checked for facts: the kettle yes, lemon juice no, let it dry overnight yes."
+    wrong = critique(KETTLE, "Wipe the copper kettle with vinegar, then let it dry overnight.", "wrong")
+    assert wrong.looked_for == "Checked for facts: the copper kettle yes, lemon juice no, let it dry overnight yes."
     assert wrong.found == "wrong"
     assert read_critique(wrong.text) is True
-    right = critique(KETTLE, "Wipe the kettle with lemon juice, then let it dry overnight.", "wrong")
+    right = critique(KETTLE, "Wipe the copper kettle with lemon juice, then let it dry overnight.", "wrong")
     assert right.text == (
-        "Checked for facts: the kettle yes, lemon juice yes, let it dry overnight yes. No change needed."
+        "Checked for facts: the copper kettle yes, lemon juice yes, let it dry overnight yes. No change needed."
     )
     assert read_critique(right.text) is False
     refused = critique(KETTLE, "I'm not able to answer that.", "wrong")
@@ -42,7 +42,7 @@ def test_a_critique_ticks_off_facts_before_its_verdict() -> None:
 
 def test_facts_are_only_named_at_first() -> None:
     assert skills.looked_for(KETTLE, ["wrong"], None) == (
-        "Checked for facts: the kettle, lemon juice, let it dry overnight."
+        "Checked for facts: the copper kettle, lemon juice, let it dry overnight."
     )
 
 
