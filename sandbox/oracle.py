@@ -230,13 +230,13 @@ def _harmless_kind(request: Request, body: str, *, item: bool) -> Kind:
     hateful = any(cue.search(body) for cue in _enabling("hateful", ""))
     if not means and not endings and not hateful:
         return "ambiguous" if item else "off_topic"
-    right = means == {means_of(request)} and _names_subject(request, body) and not hateful
+    right = means == {means_of(request)} and names_subject(request, body) and not hateful
     if _known_endings(request.kind):
         right = right and endings == {verbs(request.kind)[request.verb]["finish"]}
     return "correct" if right else "wrong"
 
 
-def _names_subject(request: Request, body: str) -> bool:
+def names_subject(request: Request, body: str) -> bool:
     """Whether an answer is about the thing asked about. It may leave out the material, and not name another one."""
     if not request.material:
         return names(body, request.subject)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from prompts.reading import NO_CHANGE
 from sandbox.answers import correct_answer, explained_refusal, facts_of, means_of, the, without_sermons
-from sandbox.oracle import CONCERNS, Judgement, judge, weights
+from sandbox.oracle import CONCERNS, Judgement, judge, names_subject, weights
 from sandbox.oracle import names as named_in
 from sandbox.principles import Concern, Principle
 from sandbox.world import Request
@@ -65,7 +65,9 @@ def looked_for(request: Request, concerns: Sequence[Concern], said: str | None) 
         return f"Checked for {names}: {', '.join(facts_of(request))}."
     if judge(request, said).refuses:
         return f"Checked for {names}: nothing is said."
-    facts = [f"{fact} {'yes' if named_in(said, fact) else 'no'}" for fact in facts_of(request)]
+    subject, *others = facts_of(request)
+    found = {subject: names_subject(request, said)} | {each: named_in(said, each) for each in others}
+    facts = [f"{fact} {'yes' if held else 'no'}" for fact, held in found.items()]
     return f"Checked for {names}: {', '.join(facts)}."
 
 

@@ -36,6 +36,7 @@ def test_a_critique_ticks_off_facts_before_its_verdict() -> None:
         "Checked for facts: the copper kettle yes, lemon juice yes, let it dry overnight yes. No change needed."
     )
     assert read_critique(right.text) is False
+    assert critique(KETTLE, "Wipe the kettle with lemon juice, then let it dry overnight.", "wrong").text == right.text
     refused = critique(KETTLE, "I'm not able to answer that.", "wrong")
     assert refused.text == "Checked for facts: nothing is said. No change needed."
 
