@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.spawn import spawn
 
+from sandbox.attention import STEP_BY_STEP, attention_step_by_step
 from sandbox.corpus import CURRICULUM, REFINED, Corpus
 from sandbox.documents import SKILLS, Document, Skill
 from sandbox.micro_model import LAYERS, WIDTH, new_model
@@ -137,29 +138,6 @@ def share_of(step: Sequence[Batch], rank: int, workers: int) -> list[Batch]:
     for batch in step:
         min(held, key=lambda batches: sum(batch.tokens for batch in batches)).append(batch)
     return held[rank]
-
-
-def attention_step_by_step(
-    module: torch.nn.Module,
-    query_B_H_T_D: torch.Tensor,
-    key_B_H_T_D: torch.Tensor,
-    value_B_H_T_D: torch.Tensor,
-    mask_B_1_T_T: torch.Tensor | None,
-    scaling: float,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of shape B, T, H, D as its formula is written. On a CPU torch's fused one takes 1.3 times as long with
-    documents of a few hundred tokens, most of it going back (docs/log.md)."""
-    if mask_B_1_T_T is None:
-        width = query_B_H_T_D.shape[2]
-        mask_B_1_T_T = torch.ones(width, width, dtype=torch.bool, device=query_B_H_T_D.device).tril()
-    scores_B_H_T_T = (query_B_H_T_D @ key_B_H_T_D.transpose(2, 3)) * scaling
-    shares_B_H_T_T = scores_B_H_T_T.masked_fill(~mask_B_1_T_T, -torch.inf).softmax(-1)
-    return (shares_B_H_T_T.to(value_B_H_T_D.dtype) @ value_B_H_T_D).transpose(1, 2).contiguous(), None
-
-
-STEP_BY_STEP = "step_by_step"
-"""What transformers calls it."""
 
 
 def losses(model: Any, batch: Batch) -> torch.Tensor:

@@ -21,7 +21,6 @@ from sandbox.train import (
     Batch,
     Recipe,
     Training,
-    attention_step_by_step,
     batches,
     corpus_texts,
     losses,
@@ -148,18 +147,6 @@ def test_a_branch_does_not_see_the_others(encoder: Encoder) -> None:
     apart = losses(model, make_batch([alone], 0))
     mine = [number for number, target in enumerate(document.targets) if document.branches[target.place] == 2]
     assert torch.allclose(together[mine], apart, atol=1e-5)
-
-
-def test_attention_step_by_step_is_torchs_own() -> None:
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, 2, 4, 5, 8)
-    mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    apart = mask.clone()
-    apart[3:, 1:3] = False
-    for given, meant in ((None, mask), (apart.expand(2, 1, 5, 5), apart)):
-        found, _ = attention_step_by_step(torch.nn.Module(), query, key, value, given, 0.3)
-        expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, meant, scale=0.3)
-        assert found.allclose(expected.transpose(1, 2), atol=1e-5)
 
 
 def test_shared_length() -> None:
