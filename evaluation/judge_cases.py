@@ -102,12 +102,14 @@ def _is_questions(path: str) -> bool:
     source = PromptSource(path=path)
     for item in find_inputs(source):
         for row in read_rows(item, source):
-            return isinstance(row, Row) and {"prompt", "corrects", "incorrects"} <= row.values.keys()
+            return isinstance(row, Row) and row.values.keys() >= set(QUESTION)
     return False
 
 
 def _question(row: Row) -> QuestionCase:
     values = row.values
+    if missing := [column for column in QUESTION if column not in values]:
+        raise WrongShape(f"a question has no '{missing[0]}'", f"the file's first row has {', '.join(QUESTION)}")
     right, wrong = (_letters(values, column) for column in ("corrects", "incorrects"))
     if len(right) != 1 or not wrong:
         raise WrongShape("a question has one right option and at least one wrong one")
@@ -118,6 +120,8 @@ def _question(row: Row) -> QuestionCase:
     return QuestionCase(row.source, text, letters, meanings, letters.index(right[0]))
 
 
+QUESTION = ("prompt", "corrects", "incorrects")
+"""The columns of a question."""
 OPTION = re.compile(r"^\s*\((\w)\)\s+(.*)$", re.MULTILINE)
 
 
@@ -134,6 +138,8 @@ def _shortened(text: str) -> str:
 
 
 def _paper_pair(row: Row, better_first: bool) -> PairCase:
+    if "text_incorrect" not in row.values:
+        raise WrongShape("a row has 'text_correct' and no 'text_incorrect'", "give both texts, or neither")
     try:
         split = read_foreign({"chosen": row.values["text_correct"], "rejected": row.values["text_incorrect"]})
     except MissingColumn as error:

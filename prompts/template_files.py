@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Template as JinjaTemplate
-from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.runtime import Context
 
 from constitution.faults import BadInput, Fault, did_you_mean
@@ -252,6 +252,7 @@ class _Check:
         """What the template sets, found by rendering it. A value of the wrong type, or one that varies, is a fault."""
         found: dict[str, Any] = {}
         varying: set[str] = set()
+        lines = {node.name: node.lineno for node in tree.find_all(nodes.Name) if node.ctx == "store"}
         for sample in SAMPLES:
             context = compiled.new_context(dict(sample))
             try:
@@ -261,9 +262,15 @@ class _Check:
                 return {}
             self.check_shown(text, sample, kind)
             exported = context.get_exported()
-            varying |= {name for name, value in exported.items() if found.get(name, value) != value}
+            for name, value in exported.items():
+                try:
+                    changed = found.get(name, value) != value
+                except UndefinedError as error:  # what is not there, or a list that holds it, compares with nothing
+                    self.fault(f"'{name}' is set to what is not there: {error.message}", lines.get(name, 0))
+                    return {}
+                if changed:
+                    varying.add(name)
             found |= exported
-        lines = {node.name: node.lineno for node in tree.find_all(nodes.Name) if node.ctx == "store"}
         for name in list(found):
             line = lines.get(name, 0)
             if name not in kind.settings:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from constitution import Principle
+from constitution import BadInput, Principle
 from evaluation.calibration import calibration
 from evaluation.drawing import reliability_plot
 from evaluation.judge_cases import PairCase, QuestionCase, read_cases
@@ -125,16 +125,18 @@ def test_questions_have_a_confusion_table() -> None:
     assert [each.recall.n for each in found.classes] == [2, 0]
 
 
+PAPER_ROW = {
+    "prompt": "This:\n\nHuman: hi\n\nWhich? Options:\n (A) [[[go away]]]\n (B) [[[hello]]]\n\nThe answer is:",
+    "corrects": [" (B)"],
+    "incorrects": [" (A)"],
+    "text_correct": "\n\nHuman: hi\n\nAssistant: hello",
+    "text_incorrect": "\n\nHuman: hi\n\nAssistant: go away",
+}
+
+
 def test_the_papers_files_are_read(tmp_path: Path) -> None:
     path = tmp_path / "hhh.jsonl"
-    row = {
-        "prompt": "This:\n\nHuman: hi\n\nWhich? Options:\n (A) [[[go away]]]\n (B) [[[hello]]]\n\nThe answer is:",
-        "corrects": [" (B)"],
-        "incorrects": [" (A)"],
-        "text_correct": "\n\nHuman: hi\n\nAssistant: hello",
-        "text_incorrect": "\n\nHuman: hi\n\nAssistant: go away",
-    }
-    path.write_text(json.dumps(row) + "\n")
+    path.write_text(json.dumps(PAPER_ROW) + "\n")
     cases = read_cases(str(path))
     (pair,), (question,) = cases.pairs, cases.questions
     assert (pair.prompt, pair.better, pair.worse, pair.better_first) == ("hi", "hello", "go away", False)
@@ -142,6 +144,23 @@ def test_the_papers_files_are_read(tmp_path: Path) -> None:
     rendered = question.rendered()
     assert rendered.messages[0]["content"].endswith("[[[hello]]]")
     assert rendered.messages[1]["content"] == "The answer is: ("
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [("text_incorrect", "'text_correct' and no 'text_incorrect'"), ("corrects", "a question has no 'corrects'")],
+)
+def test_a_row_of_the_papers_files_that_is_cut_short_is_told_with_its_line(
+    tmp_path: Path, left_out: str, message: str
+) -> None:
+    path = tmp_path / "hhh.jsonl"
+    rows = [PAPER_ROW, {name: value for name, value in PAPER_ROW.items() if name != left_out}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BadInput) as caught:
+        read_cases(str(path))
+    (fault,) = caught.value.faults
+    assert message in fault.message
+    assert fault.line == 2
 
 
 def test_hostile_names_stay_text_in_markdown() -> None:

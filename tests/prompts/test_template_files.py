@@ -155,6 +155,8 @@ def test_a_broken_template_is_found_with_its_line(tmp_path: Path, text: str, lin
         ("prefill = 'The answer is: '", "ends with white space"),
         ("prefill = 'Of ' ~ question", "changes with the variables"),
         ("closing = 3", "must be text, and is 3"),
+        ("closing = first.nobody", "'closing' is set to what is not there"),
+        ("options = ['A', first.nobody]", "'options' is set to what is not there"),
     ],
 )
 def test_a_setting_that_would_spoil_labels_is_refused(tmp_path: Path, setting: str, message: str) -> None:
