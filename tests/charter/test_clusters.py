@@ -1,7 +1,8 @@
 """One recipe on a cluster of several Ray nodes, which lose a worker, a node, the network and the driver in turn.
 
-Every node is a raylet of its own with its own resources, on this machine. What is left behind is what a run on one
-machine leaves: every prompt once, and the same labels.
+Every node is a host with an address and resources of its own where root can make network namespaces, and a raylet with
+resources of its own elsewhere. What is left behind is what a run on one machine leaves: every prompt once, and the same
+labels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.charter.hosts_for_tests import Host, Network, network, why_no_hosts
 from tests.charter.test_run import ROOT, finish, stage_rows, start, wait_for_rows, write_recipe
 from tests.trainers.pairs_for_tests import write_pairs_file
 from tests.trainers.rows_for_training import losses
@@ -33,73 +35,119 @@ from tests.trainers.rows_for_training import losses
 pytestmark = [pytest.mark.soak, pytest.mark.filterwarnings("default")]
 
 PROMPTS = 120
+SHORT_SECONDS = 5
+"""Shorter than Ray waits for a node that says nothing."""
 SILENT_SECONDS = 60
-"""Longer than Ray waits for a node that says nothing."""
+"""Longer."""
 
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @dataclass
+class Node:
+    """A process of `ray start`, and the host that it runs on; None for this machine."""
+
+    process: subprocess.Popen[bytes]
+    host: Host | None
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        found: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            found += psutil.Process(self.process.pid).children(recursive=True)
+        return found
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        for each in [*self.family, self.process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        self.process.wait(30)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Neither hears nor says anything: its cable is pulled. Without hosts all its processes are stopped."""
+        if self.host is not None:
+            self.host.pull_cable()
+            yield
+            self.host.plug_cable()
+            return
+        stopped = self.family
+        for each in stopped:
+            each.suspend()
+        yield
+        for each in stopped:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
+
+
+@dataclass
 class Nodes:
-    """A head without room for models, and nodes for them: processes of `ray start`, which want a token."""
+    """A head without room for models, and nodes for them, which want a token."""
 
     folder: Path
     port: int
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    network: Network | None
+    started: list[Node] = field(default_factory=list)
     environment: dict[str, str] = field(
         default_factory=lambda: os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     )
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def head_host(self) -> Host | None:
+        return self.started[0].host
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
+    @property
+    def ip_address(self) -> str:
+        return self.head_host.address if self.head_host else "127.0.0.1"
+
+    @property
+    def address(self) -> str:
+        return f"{self.ip_address}:{self.port}"
+
+    def start(self, *options: str) -> Node:
         """`ray start`; returns when the node has its raylet."""
         command = [RAY, "start", "--block", "--disable-usage-stats", f"--object-store-memory={2**27}", *options]
-        with (self.folder / f"node-{len(self.started)}.log").open("wb") as log:
-            node = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        host = self.network.add() if self.network else None
+        if host:
+            command = host.command(*command, f"--node-ip-address={host.address}")
+        said = self.folder / f"node-{len(self.started)}.log"
+        with said.open("wb") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        node = Node(process, host)
         self.started.append(node)
         deadline = time.monotonic() + 200
-        while "raylet" not in [each.name() for each in family_of(node)]:
-            assert node.poll() is None, (self.folder / f"node-{len(self.started) - 1}.log").read_text()
+        while "raylet" not in [each.name() for each in node.family]:
+            assert process.poll() is None, said.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.5)
         return node
 
-    def head(self, *options: str) -> subprocess.Popen[bytes]:
+    def head(self, *options: str) -> Node:
         return self.start("--head", f"--port={self.port}", f"--temp-dir={self.folder / 'r'}", *options)
 
-    def add(self, cpus: int = 2) -> subprocess.Popen[bytes]:
+    def add(self, cpus: int = 2) -> Node:
         return self.start(f"--address={self.address}", f"--num-cpus={cpus}")
+
+    def charter(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """A command of ours where the head is."""
+        return start(*arguments, on=self.head_host)
 
     def end(self) -> None:
         while self.started:
-            kill(self.started.pop())
-
-
-def family_of(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    with suppress(psutil.NoSuchProcess):
-        found += psutil.Process(node.pid).children(recursive=True)
-    return found
-
-
-def kill(node: subprocess.Popen[bytes]) -> None:
-    """As a machine that loses its power."""
-    for each in [*family_of(node), node]:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
-    node.wait(30)
+            self.started.pop().kill()
 
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as place:  # sockets want a short path
-        started = Nodes(Path(place), free_port())
+    reason = why_no_hosts()
+    with ExitStack() as held:
+        place = held.enter_context(TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))  # a short path
+        started = Nodes(Path(place), free_port(), held.enter_context(network()) if reason is None else None)
+        print(f"nodes on hosts of their own: {reason or 'yes'}")
+        held.callback(started.end)
         yield started
-        started.end()
 
 
 def free_port() -> int:
@@ -118,10 +166,10 @@ def recipe_for(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def working(nodes: Iterable[subprocess.Popen[bytes]], at: str = "StageWorker") -> list[psutil.Process]:
+def working(nodes: Iterable[Node], at: str = "StageWorker") -> list[psutil.Process]:
     """The workers of nodes that run a stage, or do something else."""
     found = []
-    for each in (process for node in nodes for process in family_of(node)):
+    for each in (process for node in nodes for process in node.family):
         with suppress(psutil.Error):
             if at in "".join(each.cmdline()):
                 found.append(each)
@@ -160,32 +208,29 @@ def test_every_prompt_comes_out_once_whatever_the_cluster_loses(
     first, second = nodes.add(), nodes.add()
     address = ("--set", f"ray.address={nodes.address}")
     run, recipe = tmp_path / "shaken", recipe_for(tmp_path, "shaken")
-    process = start("run", recipe, *address)
+    process = nodes.charter("run", recipe, *address)
     wait_for_rows(run, "02_revise", process)
+    with first.silent():
+        time.sleep(SHORT_SECONDS)
     until(lambda: working((first, second)), process).pop().kill()
     before = rows_done(run, "02_revise")
     until(lambda: rows_done(run, "02_revise") > before, process)
 
     lost = until(lambda: next((node for node in (first, second) if working([node])), None), process)
-    kill(lost)
+    lost.kill()
     third = nodes.add()
     wait_for_rows(run, "03_compare", process)
 
     # A node that says nothing for a while is given up; what it goes on to write afterwards is written twice.
     left = [node for node in (first, second, third) if node is not lost]
-    silent = family_of(until(lambda: next((node for node in left if working([node])), None), process))
-    for each in silent:
-        each.suspend()
-    time.sleep(SILENT_SECONDS)
-    for each in silent:
-        with suppress(psutil.NoSuchProcess):
-            each.resume()
+    with until(lambda: next((node for node in left if working([node])), None), process).silent():
+        time.sleep(SILENT_SECONDS)
     nodes.add()
     if process.poll() is None:
         os.kill(process.pid, signal.SIGKILL)
     process.communicate()
 
-    status, said = finish(start("run", recipe, *address, "--resume"))
+    status, said = finish(nodes.charter("run", recipe, *address, "--resume"))
     assert status == 0, said
     every_prompt_once(run)
 
@@ -202,10 +247,12 @@ def test_every_prompt_comes_out_once_whatever_the_cluster_loses(
 def test_a_run_is_submitted_as_a_job_with_nothing_of_ours_installed(tmp_path: Path, nodes: Nodes) -> None:
     """`ray job submit --working-dir` brings the packages to a cluster that `ray start` made."""
     dashboard = free_port()
-    nodes.head("--num-cpus=2", "--include-dashboard=true", f"--dashboard-port={dashboard}")
+    host = nodes.head("--num-cpus=2", "--include-dashboard=true", f"--dashboard-port={dashboard}").host
     recipe = recipe_for(tmp_path, "submitted", limit=8)
     command = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{dashboard}", "--working-dir", str(ROOT), "--"]
     command += [sys.executable, "-m", "charter", "run", str(recipe)]
+    if host is not None:
+        command = host.command(*command)
     deadline = time.monotonic() + 300
     while True:  # the dashboard listens some time after the node does
         done = subprocess.run(
@@ -235,7 +282,7 @@ def test_a_training_on_two_nodes_is_that_of_one_process(
     assert status == 0, said
 
     command += ["--workers", "2", "--set", f"launch.address={nodes.address}"]
-    process = start(*command, "--output", tmp_path / "two")
+    process = nodes.charter(*command, "--output", tmp_path / "two")
     until(lambda: all(working([node], "RayTrainWorker") for node in both), process)
     status, said = finish(process)
     assert status == 0, said

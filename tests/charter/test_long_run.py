@@ -43,10 +43,11 @@ LOOKS = 120
 WARM_UP = 0.25
 """Share of the looks. Libraries are imported then, and pools and caches fill."""
 
-# Between the two thirds lies half of the time: what a cycle of runs leaves once would add half a dozen to a count, and
-# a kilobyte that a prompt of the long stage leaves 11 MiB. Counts may differ by what libraries open and close as they
-# like, Ray's gcs_server in bouts of dozens; pools take their threads one by one. The driver may grow by what Ray Data
-# keeps of a stage's orders (docs/reliability.md). The memory of Ray's services is shown and not held: they remember
+# From the beginning of one half to that of the other lie three eighths of the time: what a cycle of runs leaves once
+# would add four to a count, and two kilobytes that a prompt of the long stage leaves 17 MiB. The allocators of the two stage
+# workers take and give back up to 40 MiB in waves of some minutes. Counts may differ by what libraries open and close as
+# they like, Ray's gcs_server in bouts of dozens; pools take their threads one by one. The driver may grow by what Ray
+# Data keeps of a stage's orders (docs/reliability.md). The memory of Ray's services is shown and not held: they remember
 # every worker that ever was.
 MAY_GROW = {
     "driver: open files": 2,
@@ -96,30 +97,30 @@ def least(looks: Sequence[Held]) -> Held:
 
 @dataclass(frozen=True)
 class Course:
-    """What was held at least in the first and the last third of the looks after the warm-up."""
+    """What was held at least in the first and in the second half of the looks after the warm-up."""
 
     looks: int
     first: Held
-    last: Held
+    second: Held
 
     @classmethod
     def of(cls, looks: Sequence[Held]) -> Course:
         warm = looks[int(WARM_UP * len(looks)) :]
-        third = max(1, len(warm) // 3)
-        return cls(len(looks), least(warm[:third]), least(warm[-third:]))
+        half = len(warm) // 2
+        return cls(len(looks), least(warm[:half]), least(warm[half:]))
 
     def grown(self) -> dict[str, str]:
         """The figures that grew by more than they may."""
         return {
-            name: f"{before:.1f} ► {self.last[name]:.1f}"
+            name: f"{before:.1f} ► {self.second[name]:.1f}"
             for name, before in self.first.items()
-            if self.last[name] - before > MAY_GROW[name]
+            if self.second[name] - before > MAY_GROW[name]
         }
 
     def table(self, title: str) -> str:
-        lines = [f"\n{title}, {self.looks} looks", f"{'':<34}{'first third':>12}{'last third':>12}{'may grow':>10}"]
+        lines = [f"\n{title}, {self.looks} looks", f"{'':<34}{'first half':>12}{'second half':>12}{'may grow':>10}"]
         lines += [
-            f"{name:<34}{self.first[name]:>12.1f}{self.last[name]:>12.1f}{MAY_GROW[name]:>10}" for name in MAY_GROW
+            f"{name:<34}{self.first[name]:>12.1f}{self.second[name]:>12.1f}{MAY_GROW[name]:>10}" for name in MAY_GROW
         ]
         return "\n".join(lines)
 

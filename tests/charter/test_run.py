@@ -17,6 +17,7 @@ import yaml
 from datasets import load_dataset
 
 from charter.status import Looker
+from tests.charter.hosts_for_tests import Host
 
 ROOT = Path(__file__).parents[2]
 COUNT = 40
@@ -52,8 +53,10 @@ main()
 """
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
+def start(*arguments: str | Path, on: Host | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", LAUNCH, *map(str, arguments)]
+    if on is not None:
+        command = on.command(*command)
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
