@@ -44,11 +44,11 @@ WARM_UP = 0.25
 """Share of the looks. Libraries are imported then, and pools and caches fill."""
 
 # From the beginning of one half to that of the other lie three eighths of the time: what a cycle of runs leaves once
-# would add four to a count, and two kilobytes that a prompt of the long stage leaves 17 MiB. The allocators of the two stage
-# workers take and give back up to 40 MiB in waves of some minutes. Counts may differ by what libraries open and close as
-# they like, Ray's gcs_server in bouts of dozens; pools take their threads one by one. The driver may grow by what Ray
-# Data keeps of a stage's orders (docs/reliability.md). The memory of Ray's services is shown and not held: they remember
-# every worker that ever was.
+# would add four to a count, and two kilobytes that a prompt of the long stage leaves 17 MiB. The allocators of the two
+# stage workers take and give back up to 40 MiB in waves of some minutes. Counts may differ by what libraries open and
+# close as they like, Ray's gcs_server in bouts of dozens; pools take their threads one by one. The driver may grow by
+# what Ray Data keeps of a stage's orders (docs/reliability.md). The memory of Ray's services is shown and not held:
+# they remember every worker that ever was.
 MAY_GROW = {
     "driver: open files": 2,
     "driver: threads": 8,
