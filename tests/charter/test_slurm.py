@@ -119,10 +119,10 @@ class Slurm:
         texts = [self.asked("scontrol", "show", "job"), self.asked("scontrol", "show", "node")]
         return "\n".join([*texts, *(path.read_text()[-3000:] for path in sorted(self.folder.glob("*.log")))])
 
-    def submit(self, recipe: Path) -> str:
+    def submit(self, recipe: Path, *options: str) -> str:
         """The number of a job of the script."""
         where = (f"--nodes={NODES}", f"--output={self.folder}/job.log", "--open-mode=append")
-        said = self.asked("sbatch", "--parsable", *where, "examples/slurm.sh", str(recipe))
+        said = self.asked("sbatch", "--parsable", *where, *options, "examples/slurm.sh", str(recipe))
         assert said.strip().isdigit(), said
         return said.strip()
 
@@ -182,10 +182,9 @@ def every_prompt_once(run: Path) -> None:
         assert [row["index"] for row in stage_rows(run, stage)] == list(range(PROMPTS)), stage
 
 
-def test_a_job_goes_on_without_a_lost_node(tmp_path: Path, slurm: Slurm) -> None:
-    """As one that Slurm takes away, or a spot node that vanishes."""
+def test_a_job_that_is_not_to_be_ended_goes_on_without_a_lost_node(tmp_path: Path, slurm: Slurm) -> None:
     run, recipe = tmp_path / "fewer", recipe_for(tmp_path, "fewer")
-    job = slurm.submit(recipe)
+    job = slurm.submit(recipe, "--no-kill")
     slurm.until(lambda: rows_begun(run))
     slurm.lose(slurm.hosts[-1])
     slurm.until(lambda: slurm.state(job) == "COMPLETED", 400)
@@ -194,8 +193,8 @@ def test_a_job_goes_on_without_a_lost_node(tmp_path: Path, slurm: Slurm) -> None
     every_prompt_once(run)
 
 
-def test_a_job_whose_first_node_is_lost_is_queued_again_and_goes_on(tmp_path: Path, slurm: Slurm) -> None:
-    """With the driver and Ray's head everything of the job is lost but what is on disk."""
+def test_a_job_that_loses_a_node_is_queued_again_and_goes_on(tmp_path: Path, slurm: Slurm) -> None:
+    """The first node: with the driver and Ray's head everything of the job is lost but what is on disk."""
     run, recipe = tmp_path / "lost", recipe_for(tmp_path, "lost")
     job = slurm.submit(recipe)
     slurm.until(lambda: rows_begun(run))
