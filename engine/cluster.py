@@ -92,17 +92,17 @@ def cluster(
 def _start(address: str, settings: dict[str, object]) -> str:
     """Starts or joins Ray, and says where its dashboard is. Raises ClusterUnavailable where it does not answer.
 
-    Ray gives its own processes 30 s, which a busy machine may overrun: starting it again then succeeds.
+    Ray gives its own processes 30 s, which a busy machine may overrun: starting it again then succeeds. So it does
+    where the process that a Ray client gets on the cluster dies as it starts.
     """
-    tries = STARTS if address == "local" else 1
-    for attempt in range(1, tries + 1):
+    for attempt in range(1, STARTS + 1):
         said: list[str] = []
         try:
             with _without_greeting(said):
                 context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
         except Exception as error:  # Ray raises several types, bare Exception among them
             ray.shutdown()
-            if attempt < tries:
+            if attempt < STARTS and (address == "local" or "Initialization failure" in str(error)):
                 continue
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if "AuthToken" in said[0]:

@@ -25,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.util.client import ray as client
 
 from engine.backends.spec import ModelSpec
 from engine.hosting import RemoteModel, end, end_process, has_engine, host, keep_log, named, resources
@@ -179,7 +180,8 @@ def _run_rest(plan: Plan, prompts: StageStore, finished: set[str], total: int, w
             metered(plan.store.run, stage, gpus, here=_is_here()),
             _hosted(plan) as hosted,
         ):
-            _consume(plan, prompts, finished, total - len(finished), board, hosted)
+            consume = _consume_there if client.is_connected() else _consume
+            consume(plan, prompts, finished, total - len(finished), board, hosted)
     except BaseException:
         _stop(board)
         raise
@@ -226,6 +228,18 @@ def _consume(
             pass
     except ray.exceptions.RayError as error:
         raise _cause(error) from None
+
+
+def _consume_there(*work: Any) -> None:
+    """The same as a task of the cluster: Ray Data does not run where there is no Ray, at this end of a Ray client."""
+    task = ray.remote(_consume).options(num_cpus=0, max_retries=0).remote(*work)
+    try:
+        ray.get(task)
+    except ray.exceptions.RayError as error:
+        raise _cause(error) from None
+    except BaseException:
+        ray.cancel(task, force=True)
+        raise
 
 
 def _stop(board: Any) -> None:

@@ -266,6 +266,32 @@ def test_a_run_is_submitted_as_a_job_with_nothing_of_ours_installed(tmp_path: Pa
     assert len(stage_rows(tmp_path / "submitted", "02_revise")) == 8
 
 
+def test_a_run_from_a_machine_outside_of_the_cluster(
+    tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a Ray client, stopped by Ctrl-C on the way: nothing of it stays at work on the cluster."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, nodes.environment[name])
+    port = free_port()
+    head = nodes.head("--num-cpus=3", "--include-dashboard=false", f"--ray-client-server-port={port}")
+    outside = nodes.network.add() if nodes.network else None
+    run, recipe = tmp_path / "outside", recipe_for(tmp_path, "outside", limit=60)
+    command: list[str | Path] = ["run", recipe, "--set", f"ray.address=ray://{nodes.ip_address}:{port}"]
+    process = start(*command, on=outside)
+    wait_for_rows(run, "02_revise", process)
+    process.send_signal(signal.SIGINT)
+    status, said = finish(process)
+    assert status == 130, said
+    deadline = time.monotonic() + 60
+    while working([head]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    status, said = finish(start(*command, "--resume", on=outside))
+    assert status == 0, said
+    for stage in ("02_revise", "03_compare"):
+        assert [row["index"] for row in stage_rows(run, stage)] == list(range(60)), stage
+
+
 def test_a_training_on_two_nodes_is_that_of_one_process(
     tmp_path: Path, nodes: Nodes, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
