@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 MOST_ORDERS = 4_096
 """Of a stage; 16 for each worker where that is more."""
+RAYS_ADVICE = "\nFailed to apply UDF transform after "
+"""What Ray Data adds to the message of an exception begins so; it goes on about settings that are not a user's."""
 STOP_SECONDS = 10.0
 """That a board gets to say which workers there are."""
 
@@ -266,12 +268,12 @@ def _distinct(plan: Plan) -> list[ModelSpec]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What the worker raised, out of Ray's wrappings."""
-    while True:
-        inner = getattr(error, "cause", None) or error.__cause__
-        if inner is None or inner is error:
-            return error
+    """What the worker raised, out of Ray's wrappings and without what Ray Data adds to its message."""
+    while (inner := getattr(error, "cause", None) or error.__cause__) not in (None, error):
         error = inner
+    if error.args and isinstance(error.args[0], str):
+        error.args = (error.args[0].partition(RAYS_ADVICE)[0], *error.args[1:])
+    return error
 
 
 def _set_up_ray_data() -> None:
