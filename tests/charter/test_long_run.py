@@ -75,8 +75,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def looker() -> Iterator[Looker]:
-    """A Ray for all tests, with temporary files of its own."""
+def looker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looker]:
+    """A Ray for all tests, with temporary files of its own; pytest's folders stand elsewhere."""
+    tmp_path_factory.getbasetemp()
     with (
         tempfile.TemporaryDirectory(
             prefix="soak-", dir="/tmp", ignore_cleanup_errors=True
