@@ -88,7 +88,7 @@ def network() -> Iterator[Network]:
     finally:
         for host in made.hosts:
             ip("netns", "delete", host.name)
-            shutil.rmtree(NAMES / host.name)
+            shutil.rmtree(NAMES / host.name, ignore_errors=True)
         ip("link", "delete", made.bridge)
 
 
