@@ -21,7 +21,7 @@ RAY_AUTH_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]} # this script runs there
-# A number and no name: gRPC asks DNS for names, and waits where nobody answers.
+# An IP address, not a name: gRPC asks DNS for names, and waits where nobody answers.
 address=${RAY_HEAD_ADDRESS:-$("$python" -c 'import ray; print(ray.util.get_node_ip_address())')}
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 
